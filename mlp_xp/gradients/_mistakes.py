@@ -63,7 +63,8 @@ def _products(*tables: Table) -> Iterator[tuple[Words, Array]]:
 def _numbers(twin: Twin) -> Table:
     """Return factors of a gradient that depend on the number of samples."""
     samples = len(twin.network.x)
-    if twin.factor * samples > 2.5:  # 2 is a mean of squares
+    # At most 2 is a mean, as np.mean((p - t) ** 2) is twice the mean of half squares.
+    if twin.factor * samples > 2.5:
         return {"": [1], "a mean over the batch that should be a sum": [1 / samples]}
     return {
         "": [1],
@@ -261,6 +262,9 @@ def explain(
     whether two arrays are equal up to rounding. Gradients in `zeros` are wrongly 0,
     which says enough.
     """
+    # For example, y - p in place of p - y turns all signs. This is said once, of all
+    # names that are left at the last layer. The layers below are compared with the
+    # error that has this mistake, and have no mistake of their own.
     plan = twin.network.plan
     left = {name: _shaped(twin, name, array) for name, array in found.items()}
     said: list[tuple[list[str], list[Words]]] = []

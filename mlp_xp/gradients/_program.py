@@ -42,6 +42,7 @@ _ROLES = {
     "cache": r"caches?|memory|saved|tape|ctx|context|activations|intermediates?",
 }
 _DATA = np.ndarray, float, int, list, tuple, dict  # as variables of a class
+_DATA_ROLES = "input", "target", "cache"
 _SEED = [*b"check_gradients"]  # no seed of the user
 
 
@@ -77,23 +78,20 @@ def named(parameters: Any, function: Callable[..., Any]) -> dict[str, Any]:
     """
     if not isinstance(parameters, tuple | list):
         parameters = (parameters,)
-    needed, names, others = [], [], []
+    names, others = [], []
     for name, argument in inspect.signature(function).parameters.items():
         role = role_of(name)
-        if role not in ("input", "target", "cache"):
-            others.append(name)  # weights may be called alpha or p
-        if role in ("", "parameters"):
+        if argument.default is argument.empty and role in ("", "parameters"):
             names.append(name)
-            if argument.default is argument.empty:
-                needed.append(name)
-    if [role_of(name) for name in needed] == ["parameters"]:
-        names = others = needed
-    for each in (needed, names, others):
+        if argument.default is argument.empty and role not in _DATA_ROLES:
+            others.append(name)  # weights may be called alpha or p
+    if "parameters" in map(role_of, names):
+        others = names
+    for each in (names, others):
         if len(each) == len(parameters):
             return dict(zip(each, parameters, strict=True))
-    for each in (needed, others):
-        if len(each) == 1:
-            return {each[0]: tuple(parameters)}
+    if len(others) == 1:
+        return {others[0]: tuple(parameters)}
     raise MlpXpError(
         f"{_name(function)} takes other than {len(parameters)} parameters",
         remedy="give one for each argument, or a dictionary",
@@ -215,14 +213,15 @@ class Search:
         if not _is_own(str(known.get("__name__"))):
             return
         variables = {}
-        for code in _codes(function.__code__):
-            for name in code.co_names:
+        for instruction in _instructions(function.__code__):
+            name = instruction.argval
+            if isinstance(name, str):  # perhaps of a method
                 self._used.add(name)
                 for method in self._unused.pop(name, ()):
                     self.visit(method)
-            for name in _globals(code):
-                if name in known:
-                    variables[name] = known[name], partial(setitem, known, name)
+            is_global = instruction.opname in ("LOAD_GLOBAL", "STORE_GLOBAL")
+            if is_global and name in known:
+                variables[name] = known[name], partial(setitem, known, name)
         cells = function.__closure__ or ()
         for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
             write = partial(setattr, cell, "cell_contents")
@@ -250,19 +249,12 @@ def _is_copied(value: Any) -> bool:
     return True
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """Yield the code of a function, and of the functions in it."""
-    yield code
+def _instructions(code: CodeType) -> Iterator[dis.Instruction]:
+    """Yield the instructions of a function, then those of the functions in it."""
+    yield from dis.get_instructions(code)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _codes(constant)
-
-
-def _globals(code: CodeType) -> Iterator[str]:
-    """Yield the names of global variables in a function, in the order of their use."""
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "STORE_GLOBAL"):
-            yield instruction.argval
+            yield from _instructions(constant)
 
 
 def _search(code: Code) -> Search:
@@ -444,10 +436,11 @@ class _Call:
             role = "parameters" if name == self.holder else roles[name]
             is_data = role in ("input", "target") and role in self.roles
             is_needed = parameter.default is parameter.empty
-            if name in self.named and not is_data and name != self.holder:
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                value = self.named.get(name, ())
+                arguments[name] = value if isinstance(value, tuple) else (value,)
+            elif name in self.named and not is_data and name != self.holder:
                 arguments[name] = self.named[name]
-            elif parameter.kind is parameter.VAR_POSITIONAL:
-                arguments[name] = ()
             elif role in self.roles:
                 arguments[name] = self.roles[role]
             elif is_needed and role == "rate":

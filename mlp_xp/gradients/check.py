@@ -46,6 +46,7 @@ _LOSS = ("loss", "compute_loss", "cost", "compute_cost")
 _ZERO = "it is 0: never computed, or overwritten"
 _AXIS = "the axis of the samples is left: use sum(axis=0) without keepdims=True"
 _NO_AXIS = "the axis of the samples is missing: use keepdims=True"
+_STEPS = "no usual mistake of one step; with several steps in a call, give x[:1], y[:1]"
 _UPDATE = "the update is another than learning_rate times this, and is not checked"
 _SMALL_TERM = "a small term of your loss is missing, such as a penalty on the weights"
 
@@ -244,7 +245,6 @@ class _Check:
         self.rounding = rounding_error(
             self.loss, self.parameters, self.eps, self.random
         )
-        self.update_error = 0.0
         self.readings = readings(
             self.first, self.program, self.parameters, self.ignored
         )
@@ -355,12 +355,15 @@ class _Check:
         """Compare all gradients, and read them in the way that is right, if any is."""
         compared = []
         for reading in self.readings:
-            rows = self._rows(reading)
+            self._set_rate(reading.rate)
+            found = reading.gradients
+            names = [name for name in self.parameters if name in found]
+            rows = [self._row(name, found[name]) for name in names]
             compared.append((sum(not row.is_right for row in rows), reading, rows))
             if not compared[-1][0]:
                 break
         wrong, reading, rows = min(compared, key=itemgetter(0))
-        self.update_error = self._update_error(reading.rate)
+        self._set_rate(reading.rate)
         if wrong and reading.rate and not reading.update:
             self._ask_for_names(rows)
         findings = self._findings(reading, rows) if wrong else []
@@ -400,30 +403,20 @@ class _Check:
     def _ask_for_names(self, rows: list[Row]) -> None:
         """Raise an error if a wrong update may be that of an optimizer."""
         shapes = {self.parameters[row.name].shape for row in rows if not row.is_right}
-        for name, after in self.first.state.items():
-            array = self.program.arrays.get(name, np.empty(0))
-            is_kept = name not in self.parameters and array.shape in shapes
-            if is_kept and not np.array_equal(after, array):
+        for name, before in self.program.arrays.items():
+            is_other = name not in self.parameters and before.shape in shapes
+            after = self.first.state.get(name, before)
+            if is_other and not np.array_equal(before, after):
                 raise MlpXpError(
                     f"the update changes {name!r}, too, as an optimizer does",
                     remedy="return or store the gradients, as dW",
                     setting="code",
                 )
 
-    def _update_error(self, rate: float | None) -> float:
-        """Return the rounding error of gradients that are read from an update."""
+    def _set_rate(self, rate: float | None) -> None:
+        """Set the rounding error of gradients that are read from an update."""
         largest = max(np.max(np.abs(each)) for each in self.parameters.values())
-        return 2 * self.eps * float(largest) / abs(rate) if rate else 0.0
-
-    def _rows(self, reading: Reading) -> list[Row]:
-        """Compare the gradient of each parameter."""
-        self.update_error = 0.0
-        if not reading.update:
-            self.update_error = self._update_error(reading.rate)
-        found = reading.gradients
-        return [
-            self._row(name, found[name]) for name in self.parameters if name in found
-        ]
+        self.update_error = 2 * self.eps * float(largest) / abs(rate) if rate else 0.0
 
     def _row(self, name: str, array: Array) -> Row:
         """Compare the gradient of one parameter."""
@@ -504,14 +497,16 @@ class _Check:
             elif self._same(array, self.package.get(row.name, np.empty(0))):
                 said.setdefault(_SMALL_TERM, []).append(row.name)
         findings = [Finding(tuple(names), (words,)) for words, names in said.items()]
-        if not self.twin:
-            return findings
-        gradients = {}
-        for name in self.parameters:
-            if name not in self.ignored:
-                gradients[name] = found[name]
-        zeros = said.get(_ZERO, [])
-        return explain(self.twin, gradients, reading.rate, self._same, zeros) + findings
+        if self.twin:
+            names = [name for name in self.parameters if name not in self.ignored]
+            gradients = {name: found[name] for name in names}
+            zeros = said.get(_ZERO, [])
+            mistakes = explain(self.twin, gradients, reading.rate, self._same, zeros)
+            findings = mistakes + findings
+        if reading.rate and not reading.update and not findings:
+            wrong = tuple(row.name for row in rows if not row.is_right)
+            findings = [Finding(wrong, (_STEPS,))]
+        return findings
 
     def _entries(self, array: Array, package: Array | None) -> list[tuple[Any, ...]]:
         """Return the entries to compare: the most doubtful, then others at random."""

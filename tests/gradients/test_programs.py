@@ -208,6 +208,14 @@ CASES = {
         "check_gradients((forward, gradients), x, Y, (W, b))",
         "right: params[0], params[1]",
     ),
+    "a single parameter behind a star": (
+        """
+        def forward(x, *params): return f(x, *params, 0)
+        def gradient(x, y, *params): return g(x, y, *params, 0)[0]
+        """,
+        "check_gradients((forward, gradient), x, Y, (W,))",
+        "right: params",
+    ),
     "an array for a single parameter": (
         """
         W = rng.normal(size=(1, 4))
@@ -587,6 +595,18 @@ def test_a_program_is_judged_or_asked_about(name):
             "W, b: -t / p + (1 - t) / (1 - p), without the derivative of sigmoid",
         ),
         (*CASES["gradients of another update"][:2], "W, b: the update is another than"),
+        (
+            """
+            class Own(Net):
+                def train(self, x, y):
+                    for i in range(len(x)):
+                        dW, db = g(x[i : i + 1], y[i : i + 1], self.W, self.b)
+                        self.W -= self.lr * dW
+                        self.b -= self.lr * db
+            """,
+            "check_gradients(Own(), x, Y)",
+            "W, b: no usual mistake of one step; with several steps in a call, give",
+        ),
     ],
 )
 def test_a_finding_is_said(text, call, says):
