@@ -12,14 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from operator import setitem
-from types import (
-    CodeType,
-    FunctionType,
-    MappingProxyType,
-    MemberDescriptorType,
-    MethodType,
-    ModuleType,
-)
+from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -160,7 +153,7 @@ class Search:
         """
         if isinstance(value, float | int | np.generic):
             self.found.setdefault(name, value)
-        elif id(value) not in self._seen and not isinstance(value, type):
+        elif id(value) not in self._seen:
             self._seen[id(value)] = value
             if isinstance(value, np.ndarray):
                 self.found.setdefault(name, value)
@@ -174,10 +167,18 @@ class Search:
                     self.visit(child, f"{name}[{i}]")
             elif isinstance(value, dict):
                 self._visit_all(value, name)
-            elif _is_own(type(value).__module__):
-                self._visit_object(value, name)
-            elif _is_copied(value):
+            elif isinstance(value, type):
+                self._visit_class(value, name)
+            elif _is_own(type(value).__module__) or _is_copied(value):
                 self._visit_all(getattr(value, "__dict__", {}), name)
+                for kind in type(value).__mro__:
+                    slots = [
+                        x for x in vars(kind).get("__slots__", ()) if hasattr(value, x)
+                    ]
+                    self._visit_all(
+                        {each: getattr(value, each) for each in slots}, name
+                    )
+                    self.visit(kind, name)
             else:
                 self.shared[id(value)] = value
         return self.found
@@ -187,25 +188,20 @@ class Search:
         for attribute, child in values.items():
             self.visit(child, f"{name}.{attribute}".removeprefix("."))
 
-    def _visit_object(self, value: Any, name: str) -> None:
-        """Visit the attributes of an object, and the variables of its class."""
-        self._visit_all(getattr(value, "__dict__", {}), name)
-        for kind in type(value).__mro__:
-            for attribute, child in vars(kind).items():
-                function = getattr(child, "__func__", getattr(child, "fget", child))
-                if isinstance(child, MemberDescriptorType) and hasattr(
-                    value, attribute
-                ):
-                    self._visit_all({attribute: getattr(value, attribute)}, name)
-                elif isinstance(function, FunctionType):
-                    is_operator = attribute.startswith("__") and attribute != "__init__"
-                    if is_operator or attribute in self._used:
-                        self.visit(function)
-                    else:
-                        self._unused.setdefault(attribute, []).append(function)
-                elif type(child) in _DATA and not attribute.startswith("__"):
-                    self.places.append((partial(setattr, kind, attribute), child))
-                    self._visit_all({attribute: child}, name)
+    def _visit_class(self, kind: type, name: str) -> None:
+        """Visit the variables of a class, and those methods that are used."""
+        if not _is_own(kind.__module__):
+            return
+        for attribute, child in vars(kind).items():
+            is_special = attribute.startswith("__")
+            function = getattr(child, "__func__", getattr(child, "fget", child))
+            if type(child) in _DATA and not is_special:
+                self.places.append((partial(setattr, kind, attribute), child))
+                self._visit_all({attribute: child}, name)
+            elif attribute in self._used or (is_special and attribute != "__init__"):
+                self.visit(function)
+            else:
+                self._unused.setdefault(attribute, []).append(function)
 
     def _visit_variables(self, function: FunctionType) -> None:
         """Visit the variables around a function, and the methods that it uses."""

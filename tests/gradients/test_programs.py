@@ -129,6 +129,19 @@ CASES = {
         "check_gradients(Own(), x, Y)",
         "wrong: b1; right: W1",
     ),
+    "a class as a name space": (
+        """
+        class P:
+            W, b, lr = W.copy(), b.copy(), 0.5
+        def forward(x): return f(x, P.W, P.b)
+        def train(x, y):
+            dW, db = g(x, y, P.W, P.b)
+            P.W -= P.lr * dW
+            P.b -= P.lr * 2 * db
+        """,
+        "check_gradients((forward, train), x, Y)",
+        "wrong: P.b; right: P.W",
+    ),
     "slots": (
         """
         class Own:
@@ -530,7 +543,10 @@ CASES = {
             def forward(self, x):
                 with lock: return f(x, self.W, self.b)
             def backward(self, x, y): self.keep(x, y)
-            def log(self): next(lines)
+            def log(self): next(lines), large
+        class Large:
+            def __deepcopy__(self, memo): raise ValueError("copied in vain")
+        large = Large()
         """,
         "check_gradients(Own(), x, Y)",
         "right: W, b",
