@@ -388,8 +388,8 @@ class _Check:
         found = self.readings[0].gradients
         if "x" not in found:
             self.parameters.pop("x", None)
-        needed = [name for name in self.parameters if name not in self.ignored]
-        missing = [name for name in needed if name not in found]
+        missing = [name for name in self.parameters if name not in found]
+        missing = [name for name in missing if name not in self.ignored]
         for name in missing:
             if name in self.program.given or is_parameter(name) or not found:
                 raise MlpXpError(
@@ -486,16 +486,19 @@ class _Check:
         found = reading.gradients
         for row in rows:
             array, shape = found[row.name], self.parameters[row.name].shape
+            words = ""
             if row.is_right:
                 continue
             if not np.any(array) and array.size == np.prod(shape):
-                said.setdefault(_ZERO, []).append(row.name)
+                words = _ZERO
             elif array.shape == (1, *shape):
-                said.setdefault(_AXIS, []).append(row.name)
+                words = _AXIS
             elif row.yours is None and array.shape == tuple(n for n in shape if n > 1):
-                said.setdefault(_NO_AXIS, []).append(row.name)
+                words = _NO_AXIS
             elif self._same(array, self.package.get(row.name, np.empty(0))):
-                said.setdefault(_SMALL_TERM, []).append(row.name)
+                words = _SMALL_TERM
+            said.setdefault(words, []).append(row.name)
+        others = said.pop("", [])
         findings = [Finding(tuple(names), (words,)) for words, names in said.items()]
         if self.twin:
             names = [name for name in self.parameters if name not in self.ignored]
@@ -504,8 +507,7 @@ class _Check:
             mistakes = explain(self.twin, gradients, reading.rate, self._same, zeros)
             findings = mistakes + findings
         if reading.rate and not reading.update and not findings:
-            wrong = tuple(row.name for row in rows if not row.is_right)
-            findings = [Finding(wrong, (_STEPS,))]
+            findings = [Finding(tuple(others), (_STEPS,))]
         return findings
 
     def _entries(self, array: Array, package: Array | None) -> list[tuple[Any, ...]]:
