@@ -298,6 +298,7 @@ def find_twin(
         return None
     lost = max(best.lost(best.logits(values)) for values in points)
     is_exact = smallest <= noise + 8 * eps * lost
+    factor = _usual(factor, best.targets.shape, 10 * smallest if is_exact else _NEAR)
     return _twin(best, parameters, factor, is_exact=is_exact)
 
 
@@ -312,13 +313,13 @@ def _steady(losses: Array, totals: list[list[Any]]) -> tuple[float, float]:
     return float(factors[0, best]), float(spreads[best])
 
 
-def _usual(factor: float, shape: tuple[int, ...]) -> float:
-    """Return the nearest factor of a sum over targets that is usual, if one is near."""
+def _usual(factor: float, shape: tuple[int, ...], share: float) -> float:
+    """Return the usual factor of a sum over targets that is nearest, to this share."""
     samples, outputs = shape
     sizes = np.array([1, samples, outputs, samples * outputs])
     usual = np.outer((0.5, 1, 2), 1 / sizes).reshape(-1)
     nearest = usual[np.argmin(np.abs(usual - factor))]
-    return nearest if abs(nearest - factor) <= _NEAR * factor else factor
+    return nearest if abs(nearest - factor) <= share * factor else factor
 
 
 def _twin(
@@ -332,7 +333,6 @@ def _twin(
     plan, names, head, x, t = network
     activations = [ACTIVATIONS[name] for name in names]
     layers = network.layers(parameters)
-    factor = _usual(factor, t.shape)
     logits, tape = forward(layers, x, activations, xp=np)
     inputs = [a for a, _ in tape]
     z = [affine(layer, a) for layer, a in zip(layers, inputs, strict=True)]

@@ -172,12 +172,9 @@ class Search:
             elif _is_own(type(value).__module__) or _is_copied(value):
                 self._visit_all(getattr(value, "__dict__", {}), name)
                 for kind in type(value).__mro__:
-                    slots = [
-                        x for x in vars(kind).get("__slots__", ()) if hasattr(value, x)
-                    ]
-                    self._visit_all(
-                        {each: getattr(value, each) for each in slots}, name
-                    )
+                    for slot in vars(kind).get("__slots__", ()):
+                        if hasattr(value, slot):
+                            self._visit_all({slot: getattr(value, slot)}, name)
                     self.visit(kind, name)
             else:
                 self.shared[id(value)] = value

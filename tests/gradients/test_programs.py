@@ -346,6 +346,15 @@ CASES = {
         "check_gradients((forward, gradients), x, Y, (5 * W, b), loss=loss)",
         "right: W, b",
     ),
+    "a factor near a usual one": (
+        """
+        x, Y = rng.normal(size=(128, 4)), np.eye(3)[rng.integers(0, 3, 128)]
+        def loss(y_hat, y):
+            return -np.sum(y * np.log(y_hat)) / (len(y) - 1)
+        """,
+        "check_gradients((f, g), x, Y, (W, b), loss=loss)",
+        "wrong: W, b",
+    ),
     "a rounded loss": (
         "def loss(y_hat, y): return round(square(y_hat, y), 4)",
         "check_gradients((f, g), x, Y, (W, b), loss=loss)",
