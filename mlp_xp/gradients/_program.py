@@ -230,7 +230,8 @@ def _is_own(module: str) -> bool:
     root = module.partition(".")[0]
     file = getattr(sys.modules.get(root), "__file__", None) or ""
     is_known = root in sys.stdlib_module_names or root == "mlp_xp"
-    return not is_known and "-packages" not in file
+    # A shell may have its own file in __main__.
+    return root == "__main__" or not (is_known or "-packages" in file)
 
 
 def _is_copied(value: Any) -> bool:

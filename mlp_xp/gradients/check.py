@@ -37,7 +37,10 @@ from mlp_xp.gradients._program import (
 from mlp_xp.gradients._report import GradientCheck, Row
 
 _SAMPLED, _LARGEST = 16, 8  # entries of each array that are compared
-_FORWARD = ("forward", "predict", "feedforward", "feed_forward", "forward_propagation")
+_FORWARD = (
+    *("forward", "predict", "feedforward", "feed_forward", "forward_propagation"),
+    "query",
+)
 _BACKWARD = (
     *("backward", "backprop", "backward_propagation", "gradient", "gradients"),
     *("train", "train_step", "update"),
@@ -506,7 +509,8 @@ class _Check:
             zeros = said.get(_ZERO, [])
             mistakes = explain(self.twin, gradients, reading.rate, self._same, zeros)
             findings = mistakes + findings
-        if reading.rate and not reading.update and not findings:
+        is_update = reading.rate and not reading.update
+        if is_update and not findings and np.shape(self.x)[:-1] > (1,):
             findings = [Finding(tuple(others), (_STEPS,))]
         return findings
 
