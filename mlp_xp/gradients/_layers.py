@@ -57,12 +57,12 @@ class Head(NamedTuple):
         return np.sum(self.outputs(z) * t)
 
     def lost(self, z: Array, t: Array) -> float:
-        """Return the sum of 1 / (1 - p). Times eps, it is the error of log(1 - p)."""
+        """Return the share of a loss, in eps, that log(1 - p) loses to rounding."""
         if self != _LABELS:
             return 0.0
         # Where p is 1, the logarithm is guarded.
         errors = np.abs(1 - t) / self.outputs(-z)
-        return float(np.sum(errors[np.isfinite(errors)]))
+        return float(np.sum(errors[np.isfinite(errors)]) / self.total(z, t))
 
     def guarded(self, z: Array, t: Array) -> Array:
         """Return cross-entropies with guarded logarithms, summed over the samples."""
@@ -168,10 +168,6 @@ class Network(NamedTuple):
         activations = [ACTIVATIONS[name] for name in self.activations]
         z, _ = forward(self.layers(values), self.x, activations, xp=np)
         return z
-
-    def lost(self, z: Array) -> float:
-        """Return the error of the loss, in eps, where log(1 - p) loses its digits."""
-        return self.head.lost(z, self.targets) / self.head.total(z, self.targets)
 
     def factor(
         self, logits: list[Array], losses: Array, noise: float
@@ -296,7 +292,8 @@ def find_twin(
             break
     if not best:
         return None
-    lost = max(best.lost(best.logits(values)) for values in points)
+    logits = [best.logits(values) for values in points]
+    lost = max(best.head.lost(z, best.targets) for z in logits)
     is_exact = smallest <= noise + 8 * eps * lost
     factor = _usual(factor, best.targets.shape, 10 * smallest if is_exact else _NEAR)
     return _twin(best, parameters, factor, is_exact=is_exact)
