@@ -435,7 +435,7 @@ class _Check:
         rows = []
         entries = self._entries(array, package)
         while entries:
-            index = entries.pop()
+            index = entries.pop(0)
             loss = partial(self._loss_at, name, index)
             exact, tolerance = difference(
                 loss, value[index], self.value, self.eps, self.rounding
@@ -520,8 +520,9 @@ class _Check:
             return [()]
         deviation = array if package is None else array - package
         order = np.argsort(-np.nan_to_num(np.abs(deviation), nan=np.inf), axis=None)
-        others = self.random.permutation(order[_LARGEST:])[:_SAMPLED]
-        chosen = np.concatenate([order[:_LARGEST], others])
+        others = order[_LARGEST:].copy()
+        self.random.shuffle(others)
+        chosen = np.concatenate([order[:_LARGEST], others[:_SAMPLED]])
         return list(zip(*np.unravel_index(chosen, array.shape), strict=True))
 
     def _same(self, array: Array, variant: Array) -> bool:
