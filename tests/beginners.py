@@ -37,6 +37,7 @@ class Written(NamedTuple):
             assert text.count(mistake.old) == 1, mistake.old
             text = text.replace(mistake.old, mistake.new)
         names: dict[str, Any] = {"np": np, "check_gradients": check_gradients}
+        names["__name__"] = "beginner"
         names["rng"] = np.random.default_rng(0)
         exec(compile(text, "beginner.py", "exec"), names)
         return names

@@ -8,8 +8,8 @@ such term. It keeps a logarithm finite where a probability is 0, as in log(p + 1
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from itertools import product
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,8 @@ from mlp_xp.core.network import Layer, affine, backward, forward, gradient
 from mlp_xp.gradients._differences import moved
 from mlp_xp.gradients._matching import key_of
 
-_ALIKE = 1e-4  # the share of a loss that a small term may have
+_ALIKE = 1e-4  # how much a small term may change the factor between two losses
+_NEAR = 0.01  # how much it may change the factor itself
 _MOST_MIXED = 3  # with more hidden layers, all have the same activation
 
 
@@ -56,18 +57,22 @@ class Head(NamedTuple):
         return np.sum(self.outputs(z) * t)
 
     def lost(self, z: Array, t: Array) -> float:
-        """Return the sum of 1 / (1 - p). Times eps, it is the error of log(1 - p)."""
+        """Return the share of a loss, in eps, that log(1 - p) loses to rounding."""
         if self != _LABELS:
             return 0.0
-        return float(np.sum(np.abs(1 - t) / self.outputs(-z)))
+        # Where p is 1, the logarithm is guarded.
+        errors = np.abs(1 - t) / self.outputs(-z)
+        return float(np.sum(errors[np.isfinite(errors)]) / self.total(z, t))
 
-    def guarded(self, z: Array, t: Array, guard: Callable[[Array], Array]) -> Any:
-        """Return a cross-entropy with guarded logarithms, summed over the samples."""
-        p = self.outputs(z)
-        logs = t * np.log(guard(p))
-        if self == _LABELS:
-            logs = logs + (1 - t) * np.log(guard(1 - p))
-        return -np.sum(logs)
+    def guarded(self, z: Array, t: Array) -> Array:
+        """Return cross-entropies with guarded logarithms, summed over the samples."""
+        # A sigmoid that keeps the digits of small probabilities, as programs write it.
+        p = 1 / (1 + np.exp(-z)) if self == _LABELS else self.outputs(z)
+        small = 10.0 ** -np.arange(5.0, 17.0).reshape(-1, 1, 1)
+        pair = np.stack([p, 1 - p])[:, None]
+        logs = np.log([pair + small, np.clip(pair, small, 1 - small)])
+        terms = t * logs[:, 0] + (self == _LABELS) * (1 - t) * logs[:, 1]
+        return -np.sum(terms, axis=(2, 3)).reshape(-1)
 
     def outer(self, z: Array, t: Array) -> Array:
         """Return the derivative by the outputs, or by z for a cross-entropy."""
@@ -92,6 +97,12 @@ def slope(name: str, z: Array) -> Array:
     """Return the derivative of an activation at z."""
     function, derivative = ACTIVATIONS[name]
     return derivative(function(z, xp=np)[1], xp=np)
+
+
+def flattened(x: Array) -> Array:
+    """Return inputs with two axes. Programs flatten images."""
+    x = np.atleast_2d(x)
+    return x.reshape(len(x), -1)
 
 
 class Plan(NamedTuple):
@@ -158,9 +169,21 @@ class Network(NamedTuple):
         z, _ = forward(self.layers(values), self.x, activations, xp=np)
         return z
 
-    def loss(self, values: Mapping[str, Array]) -> Any:
-        """Return the loss, summed over the samples."""
-        return self.head.total(self.logits(values), self.targets)
+    def factor(
+        self, logits: list[Array], losses: Array, noise: float
+    ) -> tuple[float, float]:
+        """Return the factor between two losses, and its relative spread.
+
+        A program has the `losses` where the network has the `logits`.
+        """
+        totals = [[self.head.total(z, self.targets)] for z in logits]
+        best = _steady(losses, totals)
+        if not self.head.loss:  # the same loss, not a multiple
+            return 1.0, best[1] + abs(best[0] - 1)
+        if self.head.loss == "cross-entropy" and not best[1] <= noise:
+            guarded = [self.head.guarded(z, self.targets) for z in logits]
+            best = min(best, _steady(losses, guarded), key=itemgetter(1))
+        return best
 
 
 class Twin(NamedTuple):
@@ -200,7 +223,7 @@ def _networks(
         return
     for flipped, columns in product((False, True), repeat=2):
         plan = Plan(weights, biases, flipped, columns)
-        rows = plan.rows(np.atleast_2d(x))
+        rows = plan.rows(flattened(x))
         samples, inputs = rows.shape
         if not plan.fits(parameters, inputs):
             continue
@@ -227,8 +250,9 @@ def targets_as_rows(y: Array, shape: tuple[int, ...], *, columns: bool) -> Array
     The result is None if their shape does not fit.
     """
     samples, outputs = shape
-    if y.size == samples and outputs > 1 and y.dtype.kind in "iu":
-        labels = y.reshape(-1)
+    is_whole = y.dtype.kind in "iuf" and np.all(y == np.round(y))
+    if y.size == samples and outputs > 1 and is_whole:
+        labels = y.reshape(-1).astype(int)
         known = labels.min() >= 0 and labels.max() < outputs
         return np.eye(outputs)[labels] if known else None
     rows = y.T if columns else y
@@ -256,65 +280,43 @@ def find_twin(
     for seed in range(2):
         points.append(moved(parameters, 0.1, np.random.default_rng(seed)))
     losses = np.array([loss(values) for values in points])
+    noise = 8 * (rounding / np.min(np.abs(losses)) + eps)
     best, factor, smallest = None, 1.0, max(_ALIKE, eps**0.5)
     heads = _OUTPUTS if is_layer else [_CLASSES, _LABELS, *_SQUARES]
     for network in _networks(parameters, x, targets, heads):
-        factors = losses / [network.loss(values) for values in points]
-        if is_layer:
-            factors = np.append(1.0, factors)  # the same loss, not a multiple
-        spread = _spread(factors)
+        logits = [network.logits(values) for values in points]
+        candidate, spread = network.factor(logits, losses, noise)
         if spread <= smallest:
-            best, factor, smallest = network, factors[-1], spread
+            best, factor, smallest = network, candidate, spread
         if spread <= eps**0.5:
             break
     if not best:
         return None
     logits = [best.logits(values) for values in points]
-    noise = 8 * rounding / np.min(np.abs(losses))
-    is_exact = _is_exact(best, logits, losses, smallest, eps, noise)
+    lost = max(best.head.lost(z, best.targets) for z in logits)
+    is_exact = smallest <= noise + 8 * eps * lost
+    factor = _usual(factor, best.targets.shape, 10 * smallest if is_exact else _NEAR)
     return _twin(best, parameters, factor, is_exact=is_exact)
 
 
-def _spread(factors: Array) -> float:
-    """Return the relative spread of the factors between two losses."""
-    return float(np.ptp(factors) / abs(factors[-1]))
+def _steady(losses: Array, totals: list[list[Any]]) -> tuple[float, float]:
+    """Return the factor between two losses at some points, and its relative spread.
+
+    Each column of `totals` is another loss. The steadiest factor counts.
+    """
+    factors = losses[:, None] / totals
+    spreads = np.ptp(factors, axis=0) / np.abs(factors[0])
+    best = np.argmin(np.nan_to_num(spreads, nan=np.inf))
+    return float(factors[0, best]), float(spreads[best])
 
 
-def _is_exact(
-    network: Network,
-    logits: list[Array],
-    losses: Array,
-    spread: float,
-    eps: float,
-    noise: float,
-) -> bool:
-    """Return whether two losses differ by rounding, or by a guard of a logarithm."""
-    head, t = network.head, network.targets
-    lost = max(head.lost(z, t) / head.total(z, t) for z in logits)
-    noise += 8 * eps * (1 + lost)
-    if spread <= noise or head.loss != "cross-entropy":
-        return spread <= noise
-    for guard in _guards():
-        guarded = [head.guarded(z, t, guard) for z in logits]
-        if _spread(losses / guarded) <= noise:
-            return True
-    return False
-
-
-def _guards() -> Iterator[Callable[[Array], Array]]:
-    """Yield functions that move probabilities away from 0, by 1e-5 to 1e-16."""
-    for digits in range(5, 17):
-        small = 10.0**-digits
-        yield partial(np.add, small)
-        yield partial(np.clip, a_min=small, a_max=1 - small)
-
-
-def _exact(factor: float, size: int) -> float:
-    """Return a factor as a multiple of 1 / (2 size), if it is close to one."""
-    whole = round(2 * size * factor)
-    if abs(2 * size * factor - whole) <= _ALIKE * whole:
-        return whole / (2 * size)
-    return factor
+def _usual(factor: float, shape: tuple[int, ...], share: float) -> float:
+    """Return the usual factor of a sum over targets that is nearest, to this share."""
+    samples, outputs = shape
+    sizes = np.array([1, samples, outputs, samples * outputs])
+    usual = np.outer((0.5, 1, 2), 1 / sizes).reshape(-1)
+    nearest = usual[np.argmin(np.abs(usual - factor))]
+    return nearest if abs(nearest - factor) <= share * factor else factor
 
 
 def _twin(
@@ -328,7 +330,6 @@ def _twin(
     plan, names, head, x, t = network
     activations = [ACTIVATIONS[name] for name in names]
     layers = network.layers(parameters)
-    factor = _exact(factor, t.size)
     logits, tape = forward(layers, x, activations, xp=np)
     inputs = [a for a, _ in tape]
     z = [affine(layer, a) for layer, a in zip(layers, inputs, strict=True)]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain, permutations, product
 from operator import eq, itemgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ _SAME = {"weights": "w", "weight": "w", "biases": "b", "bias": "b", "inputs": "x
 _PARAMETER = {"w", "b"}
 Key = tuple[str, ...]
 """The words and numbers of a name."""
+Shape = tuple[int, ...]
 
 
 class Returned(NamedTuple):
@@ -105,74 +107,111 @@ def _returned(outcome: Outcome) -> list[Returned]:
     return returned
 
 
-def _rate_of(outcome: Outcome, numbers: Mapping[str, Any]) -> float | None:
-    """Return the learning rate, or None if no number has the name of one.
+def _rates(outcome: Outcome, program: Program) -> dict[str, float]:
+    """Return the numbers that may be the learning rate, by their names.
 
     Clear names go before unclear ones, and then variables of `backward` before the
-    `numbers` outside of it.
+    numbers outside of it.
     """
-    for is_unclear, values in product((False, True), (outcome.variables, numbers)):
+    if program.rate is not None:
+        return {"learning_rate": program.rate}
+    places = outcome.variables, program.numbers
+    for is_unclear, values in product((False, True), places):
         rates = {}
         for name, value in values.items():
             last = name.rpartition(".")[2].lower()
             is_rate = role_of(last) == "rate" and isinstance(value, float | int)
             if is_rate and (last in _UNCLEAR) == is_unclear:
                 rates[name] = float(value)
-        if len({*rates.values()}) > 1:
-            raise MlpXpError(
-                f"the learning rate may be {' or '.join(rates)}",
-                remedy="give it, as in learning_rate=0.01",
-                setting="learning_rate",
-            )
         if rates:
-            return next(iter(rates.values()))
-    return None
+            return rates
+    return {}
 
 
-def gradients_of(
+class Reading(NamedTuple):
+    """The gradients of a run, as one way of reading its arrays gives them."""
+
+    gradients: dict[str, Array]
+    rate: float | None = None
+    """The learning rate, if there are new parameters."""
+    update: Mapping[str, Array] = MappingProxyType({})
+    """Beside gradients with names: (before - after) / rate."""
+
+
+def readings(
     outcome: Outcome,
     program: Program,
     parameters: Mapping[str, Array],
     ignored: Collection[str],
-) -> tuple[dict[str, Array], float | None]:
-    """Return the gradient of each parameter, and the rate if it is read from an update.
+) -> list[Reading]:
+    """Return the ways to read the gradients of a run, the most likely one first.
 
-    A program that updates its parameters has the gradient (before - after) / rate.
+    Arrays with the names of gradients are the gradients, whatever the update does with
+    them. Without such names, an update has the gradients (before - after) / rate, and
+    returned arrays may be gradients or new parameters. The names of other numbers do
+    not decide between these two. A wrong reading of right gradients is never right.
+
     The loss does not depend on the `ignored` parameters. They may have no gradient.
     """
-    returned = _returned(outcome)
-    after = {name: outcome.state.get(name, x) for name, x in parameters.items()}
-    if "rate" in map(role_of, outcome.variables):
-        # The new parameters may be returned.
-        by_key = {key_of(each.variable): each.array for each in returned}
-        after = {name: by_key.get(key_of(name), x) for name, x in after.items()}
-    updates = any(not np.array_equal(after[name], parameters[name]) for name in after)
-    rate = program.rate
-    if updates and rate is None:
-        rate = _rate_of(outcome, program.numbers)
-    if updates and rate is not None:
-        found = {name: (parameters[name] - after[name]) / rate for name in after}
-        found.pop("x", None)
-        return found, rate
-    found = _named(outcome, returned, parameters)
+    own = {name: array for name, array in parameters.items() if name != "x"}
+    after = {name: outcome.state.get(name, array) for name, array in own.items()}
+    is_updated = any(not np.array_equal(after[name], own[name]) for name in own)
+    returned, stored = _returned(outcome), dict(outcome.state)
+    for name, array in program.arrays.items():
+        if is_updated and np.array_equal(stored.get(name, ()), array):
+            del stored[name]  # not the gradient of this update
+    found, named = _named(stored, returned, parameters)
     used = {id(array) for array in found.values()}
-    arrays = [each.array for each in returned]
-    left = [x for x in arrays if id(x) not in used and x.ndim > 0]
+    left = [each.array for each in returned if id(each.array) not in used]
     missing = [name for name in parameters if name not in found]
+    if is_updated:
+        missing = [name for name in missing if name == "x"]
     found |= _unnamed(left, missing, parameters, ignored)
-    if updates and not found.keys() >= parameters.keys() - {*ignored}:
-        raise MlpXpError(
-            "backward changes the parameters",
-            remedy="give the learning rate it uses",
-            setting="learning_rate",
-        )
-    return found, None
+    needed = own.keys() - {*ignored}
+    rates = _rates(outcome, program)
+    if is_updated:
+        _ask_for_rate(rates, is_needed=not needed <= found.keys())
+    else:
+        after = found
+        shapes = [np.shape(after.get(name, 0)) for name in own]
+        if needed <= named or shapes != [array.shape for array in own.values()]:
+            return [Reading(found)]
+    updates = []
+    for name, before in rates.items():
+        # A rate may change before the update.
+        for rate in {before, outcome.state.get(name, before)}:
+            changes = {name: (own[name] - after[name]) / rate for name in own}
+            updates.append(Reading(found | changes, rate))
+    if needed <= named:
+        if len(updates) == 1:
+            return [Reading(found, updates[0].rate, updates[0].gradients)]
+        return [Reading(found)]
+    plain = [Reading(found)] if needed <= found.keys() else []
+    clear = {name for name in outcome.variables if name.lower() not in _UNCLEAR}
+    is_likely = is_updated or program.rate is not None
+    if is_likely or "rate" in map(role_of, clear):
+        return updates + plain
+    return plain + updates
+
+
+def _ask_for_rate(rates: Mapping[str, float], *, is_needed: bool) -> None:
+    """Raise an error unless an update has one learning rate."""
+    words, remedy = "backward changes the parameters", "give the learning rate it uses"
+    if rates:
+        words = f"the learning rate may be {' or '.join(rates)}"
+        remedy = "give it, as in learning_rate=0.01"
+    if is_needed and len({*rates.values()}) != 1:
+        raise MlpXpError(words, remedy=remedy, setting="learning_rate")
 
 
 def _named(
-    outcome: Outcome, returned: list[Returned], parameters: Mapping[str, Array]
-) -> dict[str, Array]:
+    stored: Mapping[str, Any],
+    returned: list[Returned],
+    parameters: Mapping[str, Array],
+) -> tuple[dict[str, Array], set[str]]:
     """Return gradients by their names, which end with the name of the parameter.
+
+    The second result has the parameters whose gradient is named `dW1`, not `W1`.
 
     Of several names for a parameter, a name in the returned object goes before a
     variable, then `dW1` before `W1`, and then a short name before a long one. Arrays
@@ -186,20 +225,26 @@ def _named(
         is_gradient = gradient_key(own, known) or gradient_key(variable, known)
         for is_variable, path in enumerate((own, variable)):
             words = gradient_key(path, known) or key_of(path)
-            if is_variable or _has_letters(own):
+            # A place such as `[0]` is no name.
+            if _has_letters(path):
                 rank = is_variable, not is_gradient, len(words)
                 ranked.append((rank, words, array))
     ranked.sort(key=itemgetter(0))
     found: dict[str, Array] = {}
+    named = set()
     for key, name in names.items():
-        for _, words, array in ranked:
-            if words == key or (words[-len(key) :] == key and _has_letters(key)):
-                found.setdefault(name, array)
-    for path, array in outcome.state.items():
+        for (_, is_other, _), words, array in ranked:
+            is_same = words == key or (words[-len(key) :] == key and _has_letters(key))
+            if is_same and name not in found:
+                found[name] = array
+                if not is_other:
+                    named.add(name)
+    for path, array in stored.items():
         key = gradient_key(path, known)
-        if key in names:
-            found.setdefault(names[key], np.asarray(array))
-    return found
+        if key in names and names[key] not in found:
+            found[names[key]] = np.asarray(array)
+            named.add(names[key])
+    return found, named
 
 
 def _unnamed(
@@ -208,29 +253,49 @@ def _unnamed(
     parameters: Mapping[str, Array],
     ignored: Collection[str],
 ) -> dict[str, Array]:
-    """Return gradients by their order, or by their shapes if there are more or less."""
-    shapes = [x.shape for x in left]
+    """Return gradients by their order, or by shapes if other arrays are among them."""
     needed = [name for name in missing if name not in ignored]
-    orders = {}
-    for names in chain(_orders(missing, parameters), _orders(needed, parameters)):
-        if len(names) == len(left):
-            orders[names] = [parameters[name].shape for name in names]
-    if orders:
-        order = max(orders, key=lambda names: sum(map(eq, orders[names], shapes)))
-        if orders[order] != shapes and sorted(orders[order]) == sorted(shapes):
-            raise MlpXpError(
-                "the shapes of the gradients are not in the order of the parameters",
-                remedy=f"return {', '.join(missing)} in this order, or a dictionary",
-                setting="code",
-            )
-        return dict(zip(order, left, strict=True))
-    found = {}
-    for name in needed:
-        same = [x for x in left if x.shape == parameters[name].shape]
-        if same:
-            found[name] = same[0]
-            left = [x for x in left if x is not same[0]]
+    plain = [name for name in needed if name == "x" or is_parameter(name)]
+    # A number is the loss, or the gradient of a number.
+    arrays = [array for array in left if array.ndim > 0]
+    for values in (arrays, left, left[1:]):
+        shapes = [array.shape for array in values]
+        orders = {}
+        for order in chain(*(_orders(x, parameters) for x in (plain, missing, needed))):
+            pairs = zip(order, values, strict=False)
+            fits = all(x.ndim or parameters[name].size == 1 for name, x in pairs)
+            if len(order) == len(values) > 0 and fits:
+                orders[order] = [parameters[name].shape for name in order]
+        if orders:
+            return dict(zip(_order(orders, shapes), values, strict=True))
+    found: dict[str, Array] = {}
+    for shape in {parameters[name].shape for name in needed}:
+        names = [name for name in needed if parameters[name].shape == shape]
+        same = [array for array in arrays if array.shape == shape]
+        if len(names) == len(same):
+            found |= dict(zip(names, same, strict=True))
     return found
+
+
+def _order(
+    orders: Mapping[tuple[str, ...], list[Shape]], shapes: list[Shape]
+) -> tuple[str, ...]:
+    """Return the order of the parameters that has the most of the shapes."""
+    order = max(orders, key=lambda names: sum(map(eq, orders[names], shapes)))
+    fitting = [names for names in orders if orders[names] == shapes]
+    if len({names.index("x") for names in fitting if "x" in names}) > 1:
+        raise MlpXpError(
+            "the gradient of x may be the first array that is returned, or the last",
+            remedy="give another number of samples, or return a dictionary",
+            setting="code",
+        )
+    if orders[order] != shapes and sorted(orders[order]) == sorted(shapes):
+        raise MlpXpError(
+            "the shapes of the gradients are not in the order of the parameters",
+            remedy=f"return {', '.join(order)} in this order, or a dictionary",
+            setting="code",
+        )
+    return order
 
 
 def _orders(

@@ -7,7 +7,7 @@ named only if it leads to the program's numbers.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import product
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from mlp_xp.core.functional import ACTIVATIONS, Array
 from mlp_xp.core.network import gradient
-from mlp_xp.gradients._layers import Twin, slope
+from mlp_xp.gradients._layers import Twin, flattened, slope
 
 Words = tuple[str, ...]
 """Mistakes, or () if there is none."""
@@ -63,7 +63,8 @@ def _products(*tables: Table) -> Iterator[tuple[Words, Array]]:
 def _numbers(twin: Twin) -> Table:
     """Return factors of a gradient that depend on the number of samples."""
     samples = len(twin.network.x)
-    if twin.factor * samples > 2.5:  # 2 is a mean of squares
+    # At most 2 is a mean, as np.mean((p - t) ** 2) is twice the mean of half squares.
+    if twin.factor * samples > 2.5:
         return {"": [1], "a mean over the batch that should be a sum": [1 / samples]}
     return {
         "": [1],
@@ -129,6 +130,9 @@ def _last_errors(twin: Twin) -> list[Table]:
         f"z - t, without {link}": [twin.factor * (z - t)],
         f"-t / p, without the derivative of {link}": [-twin.factor * t / p],
     }
+    if link == "sigmoid":
+        words = f"-t / p + (1 - t) / (1 - p), without the derivative of {link}"
+        table[words] = [outer / (p * (1 - p))]
     if link == "softmax":
         labels = t.argmax(axis=1, keepdims=True)
         table["the labels are not one-hot"] = [twin.factor * (p - labels)]
@@ -207,7 +211,7 @@ def _gradients(twin: Twin, name: str, error: Array) -> list[Table]:
     """
     weights = twin.network.plan.weights
     if name == "x":
-        return [{"": [error]}]
+        return [{"": [error]}, _numbers(twin)]
     table = _biases(error)
     if name in weights:
         table = _weights(twin, weights.index(name), error)
@@ -221,32 +225,46 @@ def _shaped(twin: Twin, name: str, array: Array) -> Array:
         return plan.turned(array)
     if name in plan.biases and array.size == twin.gradients[name].size:
         return array.reshape(-1)
-    return plan.rows(np.atleast_2d(array) if name == "x" else array)
+    return plan.rows(flattened(array) if name == "x" else array)
 
 
 def _best_readings(
-    twin: Twin, errors: list[Table], arrays: Mapping[str, Array], same: Same
+    twin: Twin,
+    errors: list[Table],
+    arrays: Mapping[str, Array],
+    same: Same,
+    zeros: Container[str],
 ) -> list[_Reading]:
     """Return the explanations of a layer's gradients with the fewest mistakes."""
     readings = []
     for words, error in _products(*errors):
-        gradients = {}
+        gradients: dict[str, list[Words]] = {}
         for name, array in arrays.items():
             tables = _gradients(twin, name, error)
-            gradients[name] = _explained(tables, array, same)
+            gradients[name] = []
+            if name not in zeros:
+                gradients[name] = _explained(tables, array, same)
         readings.append(_Reading(words, error, gradients))
     fewest = min(len(each.mistakes()) for each in readings)
     return [each for each in readings if len(each.mistakes()) == fewest]
 
 
 def explain(
-    twin: Twin, found: Mapping[str, Array], rate: float | None, same: Same
+    twin: Twin,
+    found: Mapping[str, Array],
+    rate: float | None,
+    same: Same,
+    zeros: Container[str],
 ) -> list[Finding]:
     """Return the mistakes that explain the gradients of a program.
 
     `rate` is the learning rate, if the program updates its parameters. `same` tells
-    whether two arrays are equal up to rounding.
+    whether two arrays are equal up to rounding. Gradients in `zeros` are wrongly 0,
+    which says enough.
     """
+    # For example, y - p in place of p - y turns all signs. This is said once, of all
+    # names that are left at the last layer. The layers below are compared with the
+    # error that has this mistake, and have no mistake of their own.
     plan = twin.network.plan
     left = {name: _shaped(twin, name, array) for name, array in found.items()}
     said: list[tuple[list[str], list[Words]]] = []
@@ -256,7 +274,7 @@ def explain(
         blamed = list(left)
         names = plan.names(i) if i >= 0 else blamed
         arrays = {name: left.pop(name) for name in names}
-        alike = _best_readings(twin, errors, arrays, same)
+        alike = _best_readings(twin, errors, arrays, same, zeros)
         best = alike[0]
         places = [each.words for each in alike if each.gradients == best.gradients]
         # Without a bias, a sign may be wrong in the error or in the gradient.

@@ -22,16 +22,20 @@ from mlp_xp.errors import MlpXpError, one_line, some
 
 # The meaning of an argument or of a variable, by its name in small letters.
 _ROLES = {
-    "input": r"(x|inputs?|features?|images?|data|a_?0|a_?prev)(_?(batch|train|data))?"
-    "|输入|样本",
-    "target": r"(y|t|targets?|labels?|truth)(_?(true|batch|train|one_?hot|labels?))?"
+    "input": r"(train_)?(x|inputs?|features?|images?|data|a_?0|a_?prev)"
+    r"(_?(batch|train|data|list|b|s))?|输入|样本",
+    "target": r"((train|true|test)_)?"
+    r"(y|t|targets?|labels?|truth|expected|desired|correct)"
+    r"(_?(true|batch|train|one_?hot|labels?|data|list|outputs?|values?|b|s))?"
     r"|one_?hot\w*|标签|目标",
     "rate": r"lr|eta|alpha|(learning_?)?rate|step_?size|学习率",
-    "output": r"[yt]_?(hat|pred\w*)|pred\w*|outputs?|out|probs?|probabilities|p|al"
-    r"|scores?",
+    "output": r"[xyt]_?(hat|pred\w*|rec\w*)|(pred|recon)\w*|outputs?|out|probs?"
+    r"|probabilities|p|al|scores?",
     "parameters": r"param\w*|theta|weights|model|net(work)?|layers",
     "cache": r"caches?|memory|saved|tape|ctx|context|activations|intermediates?",
 }
+_DATA = np.ndarray, float, int, list, tuple, dict  # as variables of a class
+_DATA_ROLES = "input", "target", "cache"
 _SEED = [*b"check_gradients"]  # no seed of the user
 
 
@@ -61,16 +65,31 @@ def _roles(function: Callable[..., Any]) -> dict[str, str]:
 
 
 def named(parameters: Any, function: Callable[..., Any]) -> dict[str, Any]:
-    """Return a tuple of parameters by the names of a function's arguments."""
-    roles = _roles(function)
-    names = [name for name, role in roles.items() if role in ("", "parameters")]
-    # Weights may be called alpha or p.
-    data = "input", "target", "cache"
-    others = [name for name, role in roles.items() if role not in data]
-    if len(others) == len(parameters) and "parameters" not in roles.values():
-        names = others
-    values = parameters if len(names) == len(parameters) else [parameters]
-    return dict(zip(names, values, strict=False))
+    """Return parameters by the names of a function's arguments.
+
+    Each argument takes one, or a single argument takes all of them.
+    """
+    if not isinstance(parameters, tuple | list):
+        parameters = (parameters,)
+    names, others = [], []
+    for name, argument in inspect.signature(function).parameters.items():
+        role = role_of(name)
+        if argument.default is argument.empty and role in ("", "parameters"):
+            names.append(name)
+        if argument.default is argument.empty and role not in _DATA_ROLES:
+            others.append(name)  # weights may be called alpha or p
+    if "parameters" in map(role_of, names):
+        others = names
+    for each in (names, others):
+        if len(each) == len(parameters):
+            return dict(zip(each, parameters, strict=True))
+    if len(others) == 1:
+        return {others[0]: tuple(parameters)}
+    raise MlpXpError(
+        f"{_name(function)} takes other than {len(parameters)} parameters",
+        remedy="give one for each argument, or a dictionary",
+        setting="parameters",
+    )
 
 
 def holder_of(parameters: dict[str, Any], function: Callable[..., Any]) -> str:
@@ -112,22 +131,31 @@ class Outcome(NamedTuple):
 
 
 class Search:
-    """A search for arrays and numbers in functions, objects and containers."""
+    """A search for arrays and numbers in functions, objects and containers.
+
+    Functions of installed packages are not searched, nor methods without a use.
+    """
 
     def __init__(self) -> None:
         self.found: dict[str, Any] = {}
         self.places: list[tuple[Callable[[Any], None], Any]] = []
         """For each variable outside of a function, how to set it, and its value."""
+        self.shared: dict[int, Any] = {}
+        """Values that cannot be copied, such as open files, by their ids."""
         self._seen: dict[int, Any] = {}  # the values by their ids, which stay in use
+        self._used: set[str] = set()  # names that the functions use
+        self._unused: dict[str, list[Any]] = {}  # methods with other names
 
     def visit(self, value: Any, name: str = "") -> dict[str, Any]:
-        """Add a value and everything below it. Return all that was found so far."""
+        """Add a value and everything below it. Return all that was found so far.
+
+        An attribute W1 goes before a global W1 that __init__ copies.
+        """
         if isinstance(value, float | int | np.generic):
-            self.found[name] = value
-        elif id(value) not in self._seen and not isinstance(value, ModuleType | type):
+            self.found.setdefault(name, value)
+        elif id(value) not in self._seen:
             self._seen[id(value)] = value
             if isinstance(value, np.ndarray):
-                # An attribute W1 goes before a global W1 that __init__ copies.
                 self.found.setdefault(name, value)
             elif isinstance(value, FunctionType):
                 self._visit_variables(value)
@@ -137,28 +165,55 @@ class Search:
             elif isinstance(value, list | tuple):
                 for i, child in enumerate(value):
                     self.visit(child, f"{name}[{i}]")
+            elif isinstance(value, dict):
+                self._visit_all(value, name)
+            elif isinstance(value, type):
+                self._visit_class(value, name)
+            elif _is_own(type(value).__module__) or _is_copied(value):
+                self._visit_all(getattr(value, "__dict__", {}), name)
+                for kind in type(value).__mro__:
+                    for slot in vars(kind).get("__slots__", ()):
+                        if hasattr(value, slot):
+                            self._visit_all({slot: getattr(value, slot)}, name)
+                    self.visit(kind, name)
             else:
-                self._visit_attributes(value, name)
+                self.shared[id(value)] = value
         return self.found
 
-    def _visit_attributes(self, value: Any, name: str) -> None:
-        """Visit the entries of a dictionary, or the attributes and methods."""
-        own = value if isinstance(value, dict) else getattr(value, "__dict__", {})
-        for attribute, child in own.items():
+    def _visit_all(self, values: Mapping[Any, Any], name: str) -> None:
+        """Visit the entries of a dictionary, or the attributes of an object."""
+        for attribute, child in values.items():
             self.visit(child, f"{name}.{attribute}".removeprefix("."))
-        for kind in type(value).__mro__:
-            for method in vars(kind).values():
-                if isinstance(method, FunctionType):
-                    self.visit(method)
+
+    def _visit_class(self, kind: type, name: str) -> None:
+        """Visit the variables of a class, and those methods that are used."""
+        if not _is_own(kind.__module__):
+            return
+        for attribute, child in vars(kind).items():
+            is_special = attribute.startswith("__")
+            function = getattr(child, "__func__", getattr(child, "fget", child))
+            if type(child) in _DATA and not is_special:
+                self.places.append((partial(setattr, kind, attribute), child))
+                self._visit_all({attribute: child}, name)
+            elif attribute in self._used or (is_special and attribute != "__init__"):
+                self.visit(function)
+            else:
+                self._unused.setdefault(attribute, []).append(function)
 
     def _visit_variables(self, function: FunctionType) -> None:
-        """Visit the global variables of a function, and those of its closure."""
+        """Visit the variables around a function, and the methods that it uses."""
         known = function.__globals__
-        if str(known.get("__name__")).partition(".")[0] in ("numpy", "scipy"):
+        if not _is_own(str(known.get("__name__"))):
             return
         variables = {}
-        for name in _globals(function.__code__):
-            if name in known:
+        for instruction in _instructions(function.__code__):
+            name = instruction.argval
+            if isinstance(name, str):  # perhaps of a method
+                self._used.add(name)
+                for method in self._unused.pop(name, ()):
+                    self.visit(method)
+            is_global = instruction.opname in ("LOAD_GLOBAL", "STORE_GLOBAL")
+            if is_global and name in known:
                 variables[name] = known[name], partial(setitem, known, name)
         cells = function.__closure__ or ()
         for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
@@ -170,14 +225,30 @@ class Search:
                 self.visit(value, name)
 
 
-def _globals(code: CodeType) -> Iterator[str]:
-    """Yield the names of global variables in a function, in the order of their use."""
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "STORE_GLOBAL"):
-            yield instruction.argval
+def _is_own(module: str) -> bool:
+    """Return whether a module is the user's, and not of Python or a package."""
+    root = module.partition(".")[0]
+    file = getattr(sys.modules.get(root), "__file__", None) or ""
+    is_known = root in sys.stdlib_module_names or root == "mlp_xp"
+    # A shell may have its own file in __main__.
+    return root == "__main__" or not (is_known or "-packages" in file)
+
+
+def _is_copied(value: Any) -> bool:
+    """Return whether a value can be copied."""
+    try:
+        copy.deepcopy(value)
+    except Exception:  # any error of a class
+        return False
+    return True
+
+
+def _instructions(code: CodeType) -> Iterator[dis.Instruction]:
+    """Yield the instructions of a function, then those of the functions in it."""
+    yield from dis.get_instructions(code)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _globals(constant)
+            yield from _instructions(constant)
 
 
 def _search(code: Code) -> Search:
@@ -197,7 +268,9 @@ class Program:
         self.code, self.x, self.y = code, x, y
         self.rate = rate
         search = _search(code)
-        self.places = search.places
+        self.places, self.shared = search.places, search.shared
+        self.given = {*Search().visit(code.given)}
+        """The names of the parameters that are arguments."""
         self.arrays: dict[str, Array] = {}
         self.numbers: dict[str, Any] = {}
         for name, value in search.found.items():
@@ -210,7 +283,7 @@ class Program:
         `backward` is run only to give the loss, unless it is wanted.
         """
         # The copies have these arrays in place of the originals.
-        memo: dict[int, Any] = {}
+        memo = dict(self.shared)
         for name, array in self.arrays.items():
             memo[id(array)] = widened(values.get(name, array))
         x = widened(values.get("x", self.x))
@@ -230,16 +303,24 @@ class Program:
 def _run(code: Code, call: "_Call", *, backward: bool) -> Outcome:
     """Run the functions of a program in their order."""
     output, loss = None, None
+    is_layer = "target" not in call.roles and code.forward
     if code.forward:
         output, loss = call.forward(code.forward)
-    # the forward pass of a layer, whose `backward` takes an error
-    if "target" not in call.roles and code.forward:
-        error = random_error(output)
-        loss, call.values = np.sum(output * error), [error]
+    if is_layer:
+        # the forward pass of a layer, whose `backward` takes an error
+        if output is None:
+            raise MlpXpError(
+                f"{_name(code.forward)} returns no array",
+                remedy="return the outputs",
+                setting="code",
+            )
+        call.values = [random_error(output)]
+        loss = np.sum(output * call.values[0])
     elif code.loss:
-        loss, _ = call.result(code.loss)
+        loss = call.loss(code.loss, output)
     if loss is not None and not backward:
         return Outcome(output, loss)
+    call.stage = "error" if is_layer else "backward"
     returned, variables = call.result(code.backward)
     if loss is None:
         # Of several results, only the first may be the loss.
@@ -278,6 +359,7 @@ class _Call:
         """The parameters, and the variables of `forward` at its end."""
         self.values: list[Any] = [x]
         """The values for arguments with other names, in their order."""
+        self.stage = "forward"
 
     def forward(self, function: Callable[..., Any]) -> tuple[Any, Any]:
         """Return the output and the loss, or None for each, of a forward function."""
@@ -287,23 +369,42 @@ class _Call:
         last = self.values[-1]
         is_cache = isinstance(last, tuple | list | dict)
         self.roles["cache"] = last if is_cache else result
-        results = result.values() if isinstance(result, dict) else self.values
-        outputs = [x for x in results if isinstance(x, np.ndarray) and x.ndim > 0]
+        names = {id(value): name for name, value in self.named.items()}
+        results = [(names.get(id(value), ""), value) for value in self.values]
+        if result is None:
+            owner = getattr(function, "__self__", None)
+            stored = getattr(owner, "__dict__", {}).items()
+            results = [pair for pair in stored if role_of(pair[0]) == "output"]
+        elif isinstance(result, dict):
+            results = [*result.items()]
+        outputs = []
+        for name, value in results:
+            if isinstance(value, np.ndarray) and value.ndim > 0:
+                outputs.append((name, value))
         if outputs:
-            self.roles["output"] = max(reversed(outputs), key=self._likelihood)
+            # Of equally likely ones, the last is the output.
+            _, self.roles["output"] = max(reversed(outputs), key=self._likelihood)
         return self.roles.get("output"), _number(result)
 
-    def _likelihood(self, array: Array) -> tuple[bool, bool]:
-        """Return whether an array has the shape of the targets, and is not named z."""
-        names = {id(each): name.lower() for name, each in self.named.items()}
-        is_z = names.get(id(array), "").startswith("z")
-        return array.shape == np.shape(self.roles.get("target", ())), not is_z
+    def _likelihood(self, result: tuple[str, Array]) -> tuple[bool, bool, bool]:
+        """Return whether an array has the targets' shape, its name, and not z."""
+        name, array = result
+        has_shape = array.shape == np.shape(self.roles.get("target", ()))
+        return has_shape, role_of(name) == "output", not name.lower().startswith("z")
+
+    def loss(self, function: Callable[..., Any], output: Any) -> Any:
+        """Return the loss. A single argument of another name is the output."""
+        values, self.stage = self.values, "loss"
+        self.values = [] if "output" in _roles(function).values() else [output]
+        result, _ = self.result(function)
+        self.values = values
+        return result
 
     def result(self, function: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
         """Return the result of a function, and its variables at the end."""
         arguments = self._arguments(function)
         variables: dict[str, Any] = {}
-        code = getattr(function, "__code__", None)
+        code = getattr(inspect.unwrap(function), "__code__", None)
 
         def watch(frame: Any, event: str, _: Any) -> None:
             if event == "return" and frame.f_code is code:
@@ -312,7 +413,7 @@ class _Call:
         previous = sys.getprofile()
         sys.setprofile(watch)
         try:
-            return function(**arguments), variables
+            return function(*arguments.args, **arguments.kwargs), variables
         except MlpXpError:
             raise
         except Exception as error:
@@ -321,39 +422,55 @@ class _Call:
         finally:
             sys.setprofile(previous)
 
-    def _arguments(self, function: Callable[..., Any]) -> dict[str, Any]:
+    def _arguments(self, function: Callable[..., Any]) -> inspect.BoundArguments:
         """Return the arguments of a function, by their roles and their names."""
         arguments, unknown = {}, []
-        for name, parameter in inspect.signature(function).parameters.items():
-            role = "parameters" if name == self.holder else role_of(name)
+        signature, roles = inspect.signature(function), _roles(function)
+        for name, parameter in signature.parameters.items():
+            role = "parameters" if name == self.holder else roles[name]
             is_data = role in ("input", "target") and role in self.roles
-            if name in self.named and not is_data and name != self.holder:
+            is_needed = parameter.default is parameter.empty
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                value = self.named.get(name, ())
+                arguments[name] = value if isinstance(value, tuple) else (value,)
+            elif name in self.named and not is_data and name != self.holder:
                 arguments[name] = self.named[name]
             elif role in self.roles:
                 arguments[name] = self.roles[role]
-            elif parameter.default is parameter.empty and role == "rate":
+            elif is_needed and role == "rate":
                 raise MlpXpError(
                     f"{_name(function)} needs a value for {name!r}",
                     remedy="give one, as in learning_rate=0.01",
                     setting="learning_rate",
                 )
-            elif parameter.default is parameter.empty:
+            elif is_needed and parameter.kind is not parameter.VAR_KEYWORD:
                 unknown.append(name)
-        if len(unknown) > len(self.values):
-            roles = {role_of(name) for name in [*arguments, *unknown]}
-            if "input" not in roles:
-                raise MlpXpError(
-                    f"{_name(function)}: cannot tell which argument is x or y: "
-                    + some(unknown),
-                    remedy="call them x and y",
-                    setting="code",
-                )
-            raise MlpXpError(
-                f"{_name(function)}: no value is known for {unknown[-1]!r}",
-                remedy="give parameters, as in (W1, b1), or a function of x and y only",
-                setting="code",
+        self._ask(function, {*roles.values()}, unknown)
+        arguments |= dict(zip(unknown, self.values, strict=False))
+        return inspect.BoundArguments(signature, arguments)
+
+    def _ask(
+        self, function: Callable[..., Any], roles: set[str], unknown: list[str]
+    ) -> None:
+        """Raise an error if names do not tell the values of arguments."""
+        lacks_y = "target" in self.roles.keys() - roles and self.stage != "forward"
+        is_short = len(unknown) > len(self.values)
+        which = f"cannot tell which argument is %s: {some(unknown)}"
+        if is_short and "input" not in roles and self.stage != "loss":
+            words = which % "x or y", "call them x and y"
+        elif lacks_y and (is_short or (unknown and self.stage == "backward")):
+            words = which % "y", "call it y, or leave y out if it is an error"
+        elif is_short:
+            words = (
+                f"no value is known for {unknown[-1]!r}",
+                "give parameters, as in (W1, b1), or a function of x and y only",
             )
-        return arguments | dict(zip(unknown, self.values, strict=False))
+        elif self.stage == "error" and not unknown:
+            words = "no argument takes an error", "give y, or x as y for an autoencoder"
+        else:
+            return
+        fault, remedy = words
+        raise MlpXpError(f"{_name(function)}: {fault}", remedy=remedy, setting="code")
 
 
 def _name(function: Any) -> str:

@@ -60,6 +60,8 @@ class GradientCheck:
     """Parameters without an effect on the loss."""
     skipped: list[str]
     """Parameters that are numbers, or arrays of another dtype than floats."""
+    missing: list[str]
+    """Arrays without a gradient, such as a mask."""
     network: str
     """The network in this package's layers, or an empty string."""
     loss: str
@@ -73,10 +75,10 @@ class GradientCheck:
 
     @property
     def unchecked(self) -> list[str]:
-        """Parameters without an effect on the loss and a gradient, and the skipped."""
+        """All arrays and numbers that may be parameters, and were not compared."""
         compared = {row.name for row in self.rows}
         without_row = [name for name in self.ignored if name not in compared]
-        return without_row + self.skipped
+        return without_row + self.skipped + self.missing
 
     @property
     def verdict(self) -> str:
@@ -116,12 +118,19 @@ class GradientCheck:
         if self.skipped:
             names = ", ".join(self.skipped)
             lines.append(f"not an array of floats: {names}; use np.array(..., float)")
+        if self.missing:
+            names = ", ".join(self.missing)
+            lines.append(
+                f"no gradient: {names}; call it d{self.missing[0].rpartition('.')[2]}, "
+                "or give parameters= without constants"
+            )
         entries = sum(row.compared for row in self.rows)
-        largest = max(row.tolerance for row in self.rows)
-        lines.append(
-            f"numerical: central differences of {self.loss}, {entries} entries, "
-            f"tolerance at most {largest:.1g}"
-        )
+        if entries:
+            largest = max(row.tolerance for row in self.rows)
+            lines.append(
+                f"numerical: central differences of {self.loss}, {entries} entries, "
+                f"tolerance at most {largest:.1g}"
+            )
         lines.append(f"mlp_xp: {network}")
         return [wrapped(line) for line in lines]
 
