@@ -296,7 +296,9 @@ def test_dates_that_end_with_the_year_are_read_if_they_show_their_order(form) ->
         columns.features(unclear)
 
 
-@pytest.mark.filterwarnings("ignore:.*the label", "ignore:.*outside the training")
+@pytest.mark.filterwarnings(
+    "ignore:.*labels among the columns", "ignore:.*outside the training"
+)
 @pytest.mark.usefixtures("no_pictures")
 def test_a_file_is_read_as_the_training_file(tmp_path: Path) -> None:
     """With decimal commas, whichever columns are there.
