@@ -129,7 +129,7 @@ def make_chunk(
     - weights: The weights of the samples, (k, B).
     - penalties: The factor of half the sum of squared weights in each loss, (k,). They
       are donated.
-    - rates: The rates of each step, (k,) each.
+    - rates: The `Rates` of each step, (4, k).
     - losses: The loss of each step before its update, (k,).
     """
     xp = backend.xp
@@ -142,7 +142,7 @@ def make_chunk(
         samples: Array,
         weights: Array,
         penalties: Array,
-        rates: Rates,
+        rates: Array,
     ) -> tuple[State, Array]:
         steps, batch_size = samples.shape
         outputs = state.network[-1].bias.shape[0]
@@ -163,7 +163,8 @@ def make_chunk(
             result = [xp.reshape(logits, (-1,)), xp.reshape(squares, (1,))]
             return state, xp.concat(result)
 
-        rows = (samples, targets, weights[..., None], *rates)
+        each_rate = (rates[i, ...] for i in range(4))
+        rows = (samples, targets, weights[..., None], *each_rate)
         state, results = backend.scan(one_step, state, rows)
         logits = xp.reshape(results[:, :-1], (steps, batch_size, outputs))
         losses = xp.mean(task.loss(logits, targets, xp=xp) * weights, axis=-1)
@@ -301,7 +302,7 @@ class Training:
             backend.asarray(samples),
             moved(weights * (size / sums[:, None])),
             moved(outputs * decay),
-            Rates(*map(moved, make_rates(self.optimizer, size, decay))),
+            moved(np.stack(make_rates(self.optimizer, size, decay))),
         )
         sizes = np.full(len(samples), float(size))
         sizes[-1] -= filling
@@ -310,5 +311,5 @@ class Training:
 
     def keep_best(self, loss: float, score: float) -> None:
         """Keep the network as the best so far, with its epoch's loss and its score."""
-        is_finite = bool(np.isfinite(loss) and np.isfinite(score))
+        is_finite = bool(np.isfinite(loss + score))
         self.best = Best(self._copied(self.state.network), is_finite)

@@ -128,9 +128,8 @@ class _MLP(BaseEstimator):
             if not incremental or not hasattr(self, "_optimizer"):
                 self._slots: list[Array] = []
             features = transfer(X, backend, backend.dtype)
-            trained = self._train(features, y, weights, backend, incremental)
-            state, loss_is_finite = trained
-            self._check_finite(state, loss_is_finite, backend)
+            state, is_finite = self._train(features, y, weights, backend, incremental)
+            self._check_finite(state, is_finite, backend)
             home = choose_backend(X)
             self.coefs_ = [transfer(layer.weights, home) for layer in state.network]
             self.intercepts_ = [transfer(layer.bias, home) for layer in state.network]
@@ -267,10 +266,9 @@ class _MLP(BaseEstimator):
     ) -> None:
         before = self.best_validation_score_
         super()._update_no_improvement_count(early_stopping, *held_out)
-        training = self._training
-        is_better = training.best is None or self.best_validation_score_ > before
-        if early_stopping and is_better:
-            training.keep_best(self.loss_, self.validation_scores_[-1])
+        best, score = self._training.best, self.best_validation_score_
+        if early_stopping and (best is None or score > before):
+            self._training.keep_best(self.loss_, self.validation_scores_[-1])
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> np.ndarray:
         """Return the outputs, (n, outputs) on the host.

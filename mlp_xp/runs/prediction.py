@@ -192,9 +192,11 @@ def _inputs_of(
             return unchanged, [_order_of(X, known)]
         return unchanged, []
     if len(known) < len(models):
-        fault = "some of the networks have features without names"
-        remedy = "give an array, or only networks whose features have names"
-        raise DatasetError(fault, remedy=remedy, setting="X")
+        raise DatasetError(
+            "some of the networks have features without names",
+            remedy="give an array, or only networks whose features have names",
+            setting="X",
+        )
     read = [columns.read(table) for columns in known]
     readings = [reading for _, of_model in read for reading in of_model]
     names = samples.other_names or columns_of(X)[0]
