@@ -423,6 +423,7 @@ _LIKE_NUMBERS = (
     "2020-01-16 or NA"
 )
 _LIKE_UNUSED = f"{_LIKE_NUMBERS}, and are not used"
+_LIKE_ONLY_GAPS = f"{_LIKE_NUMBERS}, and of which only the gaps are used"
 _LIKE_RARE = f"{_LIKE_NUMBERS}, and only their frequent values are used"
 
 
@@ -798,11 +799,13 @@ def _fit_text(
     has_gaps = len(filled) < len(texts)
     other = 0 < len(levels) < len(counts)
     column = Column(name, "category", None, has_gaps, tuple(levels), other)
-    remark = ""
-    if not levels:
-        remark = _ONLY_GAPS if has_gaps else _UNUSED
-    if not is_chosen and other_rows > _LOST and _look_like_numbers(filled):
-        remark = _LIKE_RARE if levels else _LIKE_UNUSED
+    is_like = not is_chosen and other_rows > _LOST and _look_like_numbers(filled)
+    if levels:
+        remark = _LIKE_RARE if is_like else ""
+    elif has_gaps:
+        remark = _LIKE_ONLY_GAPS if is_like else _ONLY_GAPS
+    else:
+        remark = _LIKE_UNUSED if is_like else _UNUSED
     seen = _seen_texts(column, texts)
     return _Fitted(column, seen, values, remark, len(counts) - len(levels), other_rows)
 

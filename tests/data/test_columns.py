@@ -174,6 +174,10 @@ def said(values: Any) -> str:
         (text(f"Maya {i}th" for i in SHUFFLED), UNUSED),
         (text(f"Maya {i}th" if i % 9 else "" for i in SHUFFLED), ONLY_GAPS),
         (
+            text(f"{i} kg" if i % 9 else "" for i in SHUFFLED),
+            f"{OTHERWISE} of which only the gaps are used",
+        ),
+        (
             text(["none yet"] * 30 + [f"{i / 8}" for i in SHUFFLED[:70]]),
             f"{OTHERWISE} only their frequent values are used",
         ),
