@@ -57,8 +57,7 @@ def test_a_column_means_what_its_values_are(name: str, kind: str) -> None:
     columns = {"a": [1, 2], name: [value, None]}
     frame = MORE[kind](columns) if kind in MORE else data_frame(kind, columns)
     if not expected:
-        said = f"^X: columns '{name}' hold bytes, lists, durations or the like; give"
-        with pytest.raises(DatasetError, match=said):
+        with pytest.raises(DatasetError, match=f"'{name}'"):
             table_of(frame)
         name, expected = "a", [1, 2]
     found = table_of(frame, "X", [name])
@@ -113,7 +112,7 @@ def test_labels_keep_their_kind_and_the_names_of_their_columns(library: Any) -> 
         assert (y.dtype, y.tolist(), found) == (np.int64, [3, 4], names)
     y, names = take_labels("y", frame, ["k", "b"])
     assert (names, y.tolist()[0]) == (("k", "b"), [3, 1.5])
-    with pytest.raises(DatasetError, match="y: has no column 'd', 'e'"):
+    with pytest.raises(DatasetError, match="'d', 'e'"):
         take_labels("y", frame, ["d", "k", "e"])
     assert take_labels("y", pa.array(["a", None, "b"]).dictionary_encode())[
         0

@@ -7,7 +7,6 @@ import gzip
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from data_sets import arrays_in, csv_text, idx_bytes
 
 from mlp_xp.core.backend import Backend
 from mlp_xp.data._mnist_files import read_csv, read_idx
-from mlp_xp.data.datasets import DATASETS, load_dataset
+from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.registry import IDX_FILES
 from mlp_xp.errors import DatasetError
 
@@ -46,15 +45,6 @@ def write_idx(
 def write(folder: Path, data: bytes | str) -> Path:
     (folder / "file").write_bytes(data.encode() if isinstance(data, str) else data)
     return folder / "file"
-
-
-def message(function: Any, *args: Any) -> str:
-    with pytest.raises(DatasetError) as caught:
-        function(*args)
-    text = str(caught.value)
-    assert text.isprintable()
-    assert "--" not in text, "options are the command line's"
-    return text
 
 
 # Folders.
@@ -96,82 +86,6 @@ def test_a_name_goes_before_a_folder(
         assert load_dataset(path).train.inputs.shape == (30, 6, 6)
 
 
-@pytest.mark.parametrize("name", ["mnsit", "gone.csv", "", "x" * 300])
-def test_nothing_to_load(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    meant, setting = (
-        (" (did you mean 'mnist'?)", "dataset") if name == "mnsit" else ("", "data")
-    )
-    start = f"{setting}: {name!r}: no such folder, file or data set{meant}; choose one"
-    said = message(load_dataset, name)
-    assert said.startswith(f"{start} of {', '.join(DATASETS)}, or give a table")
-    if name:
-        assert message(load_dataset, Path(name)).startswith(
-            f"{setting}: {name!r}: no such folder"
-        )
-
-
-@pytest.mark.parametrize(
-    ("arrays", "fault"),
-    [
-        (
-            [TRAIN, TRAIN_LABELS[:29]],
-            "train-labels-idx1-ubyte.gz': it has 30 rows, but there are 29 labels",
-        ),
-        (
-            [TRAIN, TRAIN_LABELS + 1],
-            "train-labels-idx1-ubyte.gz', row 9: the label '10' is none of the 10",
-        ),
-        (
-            [*ARRAYS[:2], TEST.reshape(20, 4, 9)],
-            "t10k-labels-idx1-ubyte.gz': the test set has images of 4 x 9 as",
-        ),
-        (
-            [TRAIN[:0], TRAIN_LABELS[:0]],
-            "train-labels-idx1-ubyte.gz': the shape is (0, 6, 6); give samples",
-        ),
-        (
-            [*ARRAYS[:2], *ARRAYS[:2]],
-            "': the test set is the training set: testing on the training set says",
-        ),
-    ],
-)
-def test_faults_of_folders(
-    tmp_path: Path, arrays: list[np.ndarray], fault: str
-) -> None:
-    assert fault in message(
-        load_dataset, write_idx(tmp_path, [*arrays, *ARRAYS[len(arrays) :]])
-    )
-    (tmp_path / "t10k-images-idx3-ubyte.gz").unlink()
-    assert (
-        "t10k-images-idx3-ubyte': cannot be read: No such file or directory"
-        in message(load_dataset, tmp_path)
-    )
-
-
-@pytest.mark.parametrize(
-    ("names", "fault"),
-    [
-        (
-            ["latest.csv", "train.csv"],
-            "has no tables with the word 'test' in the name, but 'latest.csv', 'trai",
-        ),
-        (
-            ["train.csv", "my_train.csv", "test.csv"],
-            "has 2 tables with the word 'train' in the name, but 'my_train",
-        ),
-    ],
-)
-def test_train_and_test_are_whole_words(
-    tmp_path: Path, names: list[str], fault: str
-) -> None:
-    for name in names:
-        (tmp_path / name).write_text("")
-    assert message(load_dataset, tmp_path).startswith(f"'{tmp_path}': {fault}")
-
-
 # IDX files.
 
 
@@ -190,43 +104,6 @@ def test_idx(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read, array, strict=True)
         assert read.flags.c_contiguous
         assert read.flags.writeable
-
-
-@pytest.mark.parametrize(
-    ("data", "ndim", "fault"),
-    [
-        (
-            b"",
-            1,
-            r"starts with b'', where an IDX file of labels starts with b'\x00\x00\x08",
-        ),
-        (idx_bytes(np.zeros(2, np.uint8), 0x0D), 1, r"starts with b'\x00\x00\r\x01'"),
-        (
-            idx_bytes(TRAIN),
-            1,
-            "check that the files are not swapped, or fetch the file again",
-        ),
-        (
-            idx_bytes(TRAIN)[:9],
-            3,
-            "its header promises  values, and 0 were found; fetch the file again",
-        ),
-        (
-            b"\0\0\x08\x01\0\0\0\x05abcd",
-            1,
-            "its header promises 5 values, and 4 were found; fetch the file again",
-        ),
-        (
-            b"\0\0\x08\x03" + b"\xff" * 12,
-            3,
-            "its header promises 4294967295 x 4294967295 x 4294967295 values, and 0",
-        ),
-    ],
-)
-def test_faults_of_idx(tmp_path: Path, data: bytes, ndim: int, fault: str) -> None:
-    text = message(read_idx, write(tmp_path, data), ndim)
-    assert text.startswith(f"'{tmp_path / 'file'}': ")
-    assert fault in text
 
 
 # CSV files.
@@ -261,39 +138,5 @@ def test_faulty_fields(tmp_path: Path, field: str, column: int) -> None:
     line = ["3", "1", "1", "1", "1"]
     line[column - 1] = field
     text = f"label,a,b,c,d\n1,2,3,4,5\n\n{','.join(line)}\n1,2,3,4,5\n"
-    said = message(read_csv, write(tmp_path, text))
-    assert f": cannot be read: could not convert string '{field}' to uint8" in said
-    assert f" at row 1, column {column}; rows are counted" in said
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        (
-            "label,a,b,c,d\n",
-            "its 0 rows of 1 numbers are not labels and pixels of square images",
-        ),
-        ("", "its 0 rows of 1 numbers"),
-        ("1\n", "its 1 rows of 1 numbers"),
-        (
-            "1,2,3\n",
-            "its 1 rows of 3 numbers are not labels and pixels of square images; rows",
-        ),
-        (
-            "1,2,3,4,5\n1,2,3,4\n",
-            "cannot be read: the number of columns changed from 5 to 4 at row 2",
-        ),
-        (
-            "5,x,0,0,0\n1,2,3,4,5\n",
-            "cannot be read: could not convert string 'x' to uint8 at row 0, column 2",
-        ),
-        (
-            "1x1,1x2,2x1,2x2,label\n1,2,3,4,5\n",
-            "cannot be read: could not convert string '1x1' to uint8 at row 0",
-        ),
-    ],
-)
-def test_faults_of_csv(tmp_path: Path, text: str, fault: str) -> None:
-    assert message(read_csv, write(tmp_path, text)).startswith(
-        f"'{tmp_path / 'file'}': {fault}"
-    )
+    with pytest.raises(DatasetError, match=f"'{field}' .* row 1, column {column};"):
+        read_csv(write(tmp_path, text))

