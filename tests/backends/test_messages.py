@@ -59,6 +59,8 @@ REFUSED = [
             "nunpy": "backend: 'nunpy' is not known (did you mean 'numpy'?); choose "
             f"one of {', '.join(BACKENDS)}, ",
             "zzz": "backend: 'zzz' is not known; choose one of numpy, ",
+            "habits": "backend: 'habits' is not known; choose one of numpy, ... , or "
+            "name any other module as habits:",
             "no_such_module:xp": "backend no_such_module:xp: ... No module named "
             "'no_such_module'",
             "array_api_compat:nonsense": "backend array_api_compat:nonsense: ... "
