@@ -759,3 +759,68 @@ PROGRAMS = {
     for name, value in list(globals().items())
     if isinstance(value, Written)
 }
+
+# Short programs begin with this.
+START = """
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+def f(x, W, b):
+    return softmax(x @ W + b)
+
+def g(x, y, W, b):
+    d = (f(x, W, b) - y) / len(y)
+    dW, db = x.T @ d, d.sum(axis=0)
+    return dW, db
+
+def deep(x, A, a, B, c):
+    h = np.tanh(x @ A + a)
+    return h, softmax(h @ B + c)
+
+def deep_gradients(x, y, A, a, B, c):
+    h, p = deep(x, A, a, B, c)
+    d = (p - y) / len(y)
+    e = d @ B.T * (1 - h**2)
+    return x.T @ e, e.sum(axis=0), h.T @ d, d.sum(axis=0)
+
+def square(y_hat, y):
+    return np.mean((y_hat - y) ** 2)
+
+def predict(x):
+    return softmax(x @ W)
+
+def none(x, y):
+    return None
+
+x, T = rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
+Y = np.eye(3)[[0, 1, 2, 0, 1, 2]]
+W, b = rng.normal(size=(4, 3)), rng.normal(size=3)
+P = [rng.normal(size=(4, 3)), np.zeros(3), rng.normal(size=(3, 3)), np.zeros(3)]
+mask = np.array([[2.0, 0, 0.5, 1]])
+
+class Net:
+    def __init__(self):
+        self.W, self.b, self.lr = W.copy(), b.copy(), 0.1
+        self.vW, self.vb = 0 * W, 0 * b
+
+    def forward(self, x):
+        self.x, self.p = x, f(x, self.W, self.b)
+        return self.p
+
+    def keep(self, x, y):
+        self.dW, self.db = g(x, y, self.W, self.b)
+
+class Linear(Net):
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+
+    def errors(self, e):
+        return self.x.T @ e, e.sum(axis=0), e @ self.W.T
+"""
+
+
+def program(text: str, call: str) -> Written:
+    """Return a short program."""
+    return Written(START + textwrap.dedent(text), call)

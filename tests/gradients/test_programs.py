@@ -1,68 +1,12 @@
-"""What `check_gradients` says of short programs: a verdict, or a question.
+"""The verdict of `check_gradients` on short programs.
 
 Most were once accepted though wrong, or called wrong though right.
 """
 
-import textwrap
-
 import numpy as np
 import pytest
-from beginners import Written
+from beginners import program
 
-from mlp_xp import MlpXpError
-
-START = """
-def softmax(z):
-    e = np.exp(z - z.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
-
-def f(x, W, b):
-    return softmax(x @ W + b)
-
-def g(x, y, W, b):
-    d = (f(x, W, b) - y) / len(y)
-    dW, db = x.T @ d, d.sum(axis=0)
-    return dW, db
-
-def deep(x, A, a, B, c):
-    h = np.tanh(x @ A + a)
-    return h, softmax(h @ B + c)
-
-def deep_gradients(x, y, A, a, B, c):
-    h, p = deep(x, A, a, B, c)
-    d = (p - y) / len(y)
-    e = d @ B.T * (1 - h**2)
-    return x.T @ e, e.sum(axis=0), h.T @ d, d.sum(axis=0)
-
-def square(y_hat, y):
-    return np.mean((y_hat - y) ** 2)
-
-x, T = rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
-Y = np.eye(3)[[0, 1, 2, 0, 1, 2]]
-W, b = rng.normal(size=(4, 3)), rng.normal(size=3)
-P = [rng.normal(size=(4, 3)), np.zeros(3), rng.normal(size=(3, 3)), np.zeros(3)]
-mask = np.array([[2.0, 0, 0.5, 1]])
-
-class Net:
-    def __init__(self):
-        self.W, self.b, self.lr = W.copy(), b.copy(), 0.1
-        self.vW, self.vb = 0 * W, 0 * b
-
-    def forward(self, x):
-        self.x, self.p = x, f(x, self.W, self.b)
-        return self.p
-
-    def keep(self, x, y):
-        self.dW, self.db = g(x, y, self.W, self.b)
-
-class Linear(Net):
-    def forward(self, x):
-        self.x = x
-        return x @ self.W + self.b
-
-    def errors(self, e):
-        return self.x.T @ e, e.sum(axis=0), e @ self.W.T
-"""
 CASES = {
     # Numbers that were wrong and accepted.
     "one wrong entry of a large array": (
@@ -186,33 +130,10 @@ CASES = {
         "check_gradients(Own(), x, Y)",
         "right: W, b",
     ),
-    "targets of an unusual name": (
-        """
-        class Own(Net):
-            def backward(self, wanted):
-                self.keep(self.x, wanted)
-        """,
-        "check_gradients(Own(), x, Y)",
-        "error: cannot tell which argument is y: 'wanted'; call it y, or leave",
-    ),
-    "targets of an unusual name in the loss": (
-        "def loss(y_hat, wanted): return square(y_hat, wanted)",
-        "check_gradients((f, g), x, Y, (W, b), loss=loss)",
-        "error: loss: cannot tell which argument is y: 'wanted'; call it y",
-    ),
     "an output before a hidden layer of its shape": (
         "def turned(x, A, a, B, c): h, p = deep(x, A, a, B, c); return p, h",
         "check_gradients((turned, deep_gradients), x, Y, P)",
         "right: A, a, B, c",
-    ),
-    "an autoencoder without targets": (
-        """
-        class Own(Linear):
-            def backward(self):
-                self.dW, self.db, _ = self.errors(2 * (self.x @ self.W - self.x))
-        """,
-        "check_gradients(Own(), x, loss=square)",
-        "error: no argument takes an error; give y, or x as y for an autoencoder",
     ),
     "parameters behind a star": (
         """
@@ -239,11 +160,6 @@ CASES = {
         "check_gradients((forward, gradient), x, x**2, W, loss=square)",
         "right: W",
     ),
-    "too few parameters": (
-        "",
-        "check_gradients((deep, deep_gradients), x, Y, P[:3])",
-        "error: parameters: deep takes other than 3 parameters; give one for each",
-    ),
     "a forward pass called __call__": (
         """
         class Own:
@@ -268,16 +184,6 @@ CASES = {
         """,
         "check_gradients(Own(), x)",
         "right: W, b, x",
-    ),
-    "no outputs": (
-        """
-        class Own(Linear):
-            def forward(self, inputs):
-                self.inputs = inputs
-            backward = Linear.errors
-        """,
-        "check_gradients(Own(), x)",
-        "error: forward returns no array; return the outputs",
     ),
     "indices of a table of vectors": (
         """
@@ -354,11 +260,6 @@ CASES = {
         """,
         "check_gradients((f, g), x, Y, (W, b), loss=loss)",
         "wrong: W, b",
-    ),
-    "a rounded loss": (
-        "def loss(y_hat, y): return round(square(y_hat, y), 4)",
-        "check_gradients((f, g), x, Y, (W, b), loss=loss)",
-        "error: loss: has few digits; return it without round",
     ),
     # Gradients, updates and constants.
     "new parameters without names": (
@@ -453,20 +354,6 @@ CASES = {
         "check_gradients(net, x, Y)",
         "right: W, b",
     ),
-    "a momentum that runs": (
-        """
-        class Own(Net):
-            def train(self, x, y):
-                dW, db = g(x, y, self.W, self.b)
-                self.vW, self.vb = 0.9 * self.vW - 0.1 * dW, 0.9 * self.vb - 0.1 * db
-                self.W += self.vW
-                self.b += self.vb
-        net = Own()
-        for _ in range(3): net.train(x, Y)
-        """,
-        "check_gradients(net, x, Y)",
-        "error: the update changes 'vW', too, as an optimizer does; return or store",
-    ),
     "a rate that changes before the update": (
         """
         class Own(Net):
@@ -504,15 +391,6 @@ CASES = {
         """,
         "check_gradients(Own(), x)",
         "not checked: mask; right: x",
-    ),
-    "a square layer with as many samples": (
-        """
-        class Own(Linear):
-            def __init__(self): self.W, self.b = rng.normal(size=(4, 4)), 0
-            def backward(self, d): return self.x.T @ d, d @ self.W.T
-        """,
-        "check_gradients(Own(), x[:4])",
-        "error: the gradient of x may be the first array .* or the last; give another",
     ),
     "the gradient of a number without a name": (
         """
@@ -563,19 +441,10 @@ CASES = {
 }
 
 
-def program(text, call):
-    return Written(START + textwrap.dedent(text), call)
-
-
 @pytest.mark.parametrize("name", CASES)
-def test_a_program_is_judged_or_asked_about(name):
+def test_a_program_is_judged(name):
     text, call, said = CASES[name]
-    _, is_error, words = said.rpartition("error: ")
-    if is_error:
-        with pytest.raises(MlpXpError, match=words):
-            program(text, call).check()
-    else:
-        assert program(text, call).check().verdict == said
+    assert program(text, call).check().verdict == said
 
 
 @pytest.mark.parametrize(

