@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -136,6 +137,11 @@ def assert_one_line(outcome: Outcome, code: int, *parts: str) -> None:
     assert "Traceback" not in outcome.out + outcome.err
     for part in " ... ".join(parts).split(" ... "):
         assert part in outcome.err
+
+
+def pattern(said: str) -> str:
+    """Return a regular expression for words of a line. " ... " stands for any text."""
+    return ".*".join(map(re.escape, said.split(" ... ")))
 
 
 def native(text: str) -> str:
