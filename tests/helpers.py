@@ -144,6 +144,23 @@ def pattern(said: str) -> str:
     return ".*".join(map(re.escape, said.split(" ... ")))
 
 
+@contextlib.contextmanager
+def unchanged(folder: Path) -> Iterator[None]:
+    """Work in a folder, and assert that no file in it is written."""
+    before = contents(folder)
+    with contextlib.chdir(folder):
+        yield
+    assert contents(folder) == before
+
+
+def contents(folder: Path) -> dict[Path, Any]:
+    """Return times and bytes of all files in a folder, and the names of its folders."""
+    return {
+        path: path.is_file() and (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+    }
+
+
 def native(text: str) -> str:
     """Return a text with the paths in it as this system writes them."""
     return text.replace("/", os.sep)

@@ -16,6 +16,7 @@ from helpers import (
     pattern,
     small_config,
     small_settings,
+    unchanged,
 )
 from run_folders import a_config, write_sweep
 from safetensors.numpy import save_file
@@ -133,15 +134,11 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("typed", "said"), REFUSED)
-def test_a_refused_command_says_why_in_one_line_and_changes_no_file(
-    typed, said, place, monkeypatch
-):
-    monkeypatch.chdir(place)
-    before = contents(place)
-    outcome = call(typed)
+def test_a_refused_command_says_why_in_one_line_and_changes_no_file(typed, said, place):
+    with unchanged(place):
+        outcome = call(typed)
     assert_one_line(outcome, 2, said)
     assert outcome.out == "" or typed.startswith(("train", "sweep"))
-    assert contents(place) == before
 
 
 # A call, its error, and the words of the error with the facts.
@@ -282,14 +279,11 @@ REFUSED_CALLS = [
 
 @pytest.mark.parametrize(("refused", "error", "said"), REFUSED_CALLS)
 def test_a_refused_call_says_why_in_one_line_and_changes_no_file(
-    refused, error, said, place, monkeypatch
+    refused, error, said, place
 ):
-    monkeypatch.chdir(place)
-    before = contents(place)
-    with pytest.raises(error, match=pattern(said)) as caught:
+    with unchanged(place), pytest.raises(error, match=pattern(said)) as caught:
         refused()
     assert "\n" not in str(caught.value)
-    assert contents(place) == before
 
 
 def test_arrays_without_names_fit_any_names():
@@ -330,10 +324,6 @@ def test_a_wrong_file_is_refused_in_one_line(content, said, tmp_path):
     assert f"'{path}'" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
-
-
-def contents(place: Path) -> dict[Path, bytes]:
-    return {path: path.is_file() and path.read_bytes() for path in place.rglob("*")}
 
 
 @pytest.fixture(scope="module")
