@@ -26,7 +26,7 @@ from mlp_xp.core.config import ConfigError
 from mlp_xp.core.signature import Signature
 from mlp_xp.core.task import LABELS
 from mlp_xp.data.columns import Column, Columns
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import DatasetError, MlpXpError
 from mlp_xp.runs._checkpoints import read_position
 from mlp_xp.runs.ensembles import check_fit
 from mlp_xp.runs.names import CHECKPOINT, CONFIG, METRICS, MODEL, RESULT
@@ -207,6 +207,11 @@ REFUSED_CALLS = [
         "no probabilities; call predict",
     ),
     (
+        lambda: load_run("ab").predict(np.ma.masked_equal(X, X[3, 1])),
+        DatasetError,
+        "X: row 3, column 'b': the value is masked",
+    ),
+    (
         lambda: fit({}, outputs=("0", "1")),
         RunError,
         UNFIT + "classes a, b, c, not 0, 1;",
@@ -247,6 +252,11 @@ REFUSED_CALLS = [
         lambda: resume(dtype="float32"),
         ConfigError,
         "dtype: ... ('float64', not 'float32')",
+    ),
+    (
+        lambda: train_in("scaled", from_arrays(X, X, scale_targets=False)),
+        RunError,
+        "targets standardised, not unchanged",
     ),
     # each step depends on it
     (lambda: resume(epochs=9), ConfigError, "epochs: ... (5, not 9)"),
@@ -357,6 +367,7 @@ def place(small_run, tmp_path_factory) -> Path:
     write_csv(place / "table.csv", {"a": [1, 2]})
     trained("floats", write_npz(place / "floats.npz", X, Y))
     train_in(str(place / "ab"), from_arrays(X, Y, feature_names=["a", "b"]))
+    train_in(str(place / "scaled"), from_arrays(X, X))
     models = {"plain": None, "old": '{"format": 1}', "list": "[]", "cut": "{"}
     for name, facts in models.items():
         metadata = facts and {"mlp_xp": facts}
