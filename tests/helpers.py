@@ -35,6 +35,7 @@ from mlp_xp.runs.run_folder import OVERWRITE, RESUME, RunFolder
 from mlp_xp.runs.settings import Settings
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+QUOTED = '"a b"' if sys.platform == "win32" else "'a b'"  # for a shell
 
 
 # Commands in this process.

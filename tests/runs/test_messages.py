@@ -21,8 +21,9 @@ from helpers import (
 from run_folders import a_config, write_sweep
 from safetensors.numpy import save_file
 
-from mlp_xp import Model, evaluate, from_arrays, load_run, open_backend, train
+from mlp_xp import Model, evaluate, from_arrays, load_run, open_backend, predict, train
 from mlp_xp.core.config import ConfigError
+from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.signature import Signature
 from mlp_xp.core.task import LABELS
 from mlp_xp.data.columns import Column, Columns
@@ -144,7 +145,6 @@ def test_a_refused_command_says_why_in_one_line_and_changes_no_file(typed, said,
 # A call, its error, and the words of the error with the facts.
 
 X, Y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
-AC = from_arrays(X, Y, feature_names=["a", "c"])
 PQ = Columns((Column("p"), Column("q")))
 QP = Columns((Column("q"), Column("p")))
 
@@ -152,6 +152,10 @@ QP = Columns((Column("q"), Column("p")))
 def goes_on_with_another_seed() -> None:
     settings = settings_of(RunFolder("run").settings(), {"seed": 1})
     RunFolder("run")._checkpoint(settings, open_backend())
+
+
+def named(names: str) -> Dataset:
+    return from_arrays(X, Y, feature_names=[*names])
 
 
 def resume(**changes: Any) -> None:
@@ -173,7 +177,6 @@ def fit(ours: dict[str, Any], **theirs: Any) -> None:
     check_fit(model, other, "the table")
 
 
-UNFIT = "runs/one ... does not fit the table: ... "
 REFUSED_CALLS = [
     # Read a model or a checkpoint.
     (lambda: load_run(3), MlpXpError, "path: ... 3 ... give the folder"),
@@ -212,30 +215,35 @@ REFUSED_CALLS = [
         "X: row 3, column 'b': the value is masked",
     ),
     (
+        lambda: predict([train_in(None, named("pq")), train_in(None, named("qp"))], X),
+        DatasetError,
+        "the networks have different features",
+    ),
+    (
         lambda: fit({}, outputs=("0", "1")),
         RunError,
-        UNFIT + "classes a, b, c, not 0, 1;",
+        "runs/one ... does not fit the table: ... classes a, b, c, not 0, 1;",
     ),
     (
         lambda: fit({}, outputs=("x", "y", "z")),
         RunError,
-        UNFIT + "classes a, b, c, not x, y, z;",
+        "classes a, b, c, not x, y, z;",
     ),
     (
         lambda: fit({"outputs": ("0", "1", "2")}, outputs=("1", "2", "3")),
         RunError,
-        UNFIT + "classes 0, 1, 2, not 1, 2, 3;",
+        "classes 0, 1, 2, not 1, 2, 3;",
     ),
-    (lambda: fit({}, task=LABELS), RunError, UNFIT + "task classes, not labels;"),
+    (lambda: fit({}, task=LABELS), RunError, "task classes, not labels;"),
     (
         lambda: fit({"input_shape": (5, 6)}),
         RunError,
-        UNFIT + "images of 5 x 6, not images of 6 x 6;",
+        "images of 5 x 6, not images of 6 x 6;",
     ),
     (
         lambda: fit({"columns": PQ}, columns=QP),
         RunError,
-        UNFIT + "columns p, q, not q, p;",
+        "columns p, q, not q, p;",
     ),
     # Go on with a run, or begin one.
     (
@@ -262,7 +270,7 @@ REFUSED_CALLS = [
     (lambda: resume(epochs=9), ConfigError, "epochs: ... (5, not 9)"),
     (lambda: resume(hidden=(3,)), ConfigError, "hidden: ... ((64,), not (3,))"),
     (
-        lambda: train_in(None, AC, start_from="ab"),
+        lambda: train_in(None, named("ac"), start_from="ab"),
         RunError,
         "start_from: ... does not fit the new run: columns a, b, not a, c",
     ),
@@ -366,7 +374,7 @@ def place(small_run, tmp_path_factory) -> Path:
         trained(f"run_{name}", place / name)
     write_csv(place / "table.csv", {"a": [1, 2]})
     trained("floats", write_npz(place / "floats.npz", X, Y))
-    train_in(str(place / "ab"), from_arrays(X, Y, feature_names=["a", "b"]))
+    train_in(str(place / "ab"), named("ab"))
     train_in(str(place / "scaled"), from_arrays(X, X))
     models = {"plain": None, "old": '{"format": 1}', "list": "[]", "cut": "{"}
     for name, facts in models.items():
