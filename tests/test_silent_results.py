@@ -19,7 +19,7 @@ from mlp_xp import (
     train,
 )
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
+from mlp_xp.errors import DatasetError, MlpXpWarning
 from mlp_xp.runs.fingerprints import data_crc32
 from mlp_xp.runs.records import RunError
 
@@ -214,26 +214,6 @@ def test_a_model_is_not_evaluated_on_the_rows_of_a_newer_run_in_its_folder(
     said = "has been trained since this model was read; read it again"
     with pytest.raises(RunError, match=said):
         evaluate(model)
-
-
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
-        ((), "does not say how its data were read"),
-        (("config.json",), "rows.safetensors': cannot be read"),
-        (
-            ("config.json", "rows.safetensors"),
-            "does not have the rows that the model was trained on",
-        ),
-    ],
-)
-def test_a_model_among_files_of_another_run_is_refused(names, said, noise, tmp_path):
-    """Its rows and data would come from the other run."""
-    shutil.copy(noise / "r0" / "model.safetensors", tmp_path)
-    for name in names:
-        shutil.copy(noise / "r1" / name, tmp_path)
-    with pytest.raises(MlpXpError, match=said):
-        evaluate(tmp_path / "model.safetensors", noise / "noise.csv")
 
 
 def test_one_table_in_two_dtypes_is_the_same_data(noise):

@@ -24,13 +24,13 @@ from safetensors.numpy import save_file
 from mlp_xp import Model, evaluate, from_arrays, load_run, open_backend, predict, train
 from mlp_xp.core.config import ConfigError
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.signature import Signature
+from mlp_xp.core.signature import Preparation, Signature
 from mlp_xp.core.task import LABELS
 from mlp_xp.data.columns import Column, Columns
 from mlp_xp.errors import DatasetError, MlpXpError
 from mlp_xp.runs._checkpoints import read_position
 from mlp_xp.runs.ensembles import check_fit
-from mlp_xp.runs.names import CHECKPOINT, CONFIG, METRICS, MODEL, RESULT
+from mlp_xp.runs.names import CHECKPOINT, CONFIG, FINGERPRINTS, METRICS, MODEL, RESULT
 from mlp_xp.runs.records import RunError, parse_settings
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings, check_unchanged, settings_of
@@ -111,6 +111,16 @@ REFUSED = [
     ("train --resume theme", "config.json': is of another program, not of a run"),
     ("evaluate foreign", "config.json': is of another program, not of a run"),
     ("train --resume foreign", "config.json': is of another program, not of a run"),
+    # Use a model among files of another run, which its rows and data would come from.
+    ("evaluate lone/model.safetensors", "does not say how its data were read"),
+    (
+        "evaluate without_rows/model.safetensors --data-dir floats.npz",
+        "rows.safetensors': cannot be read",
+    ),
+    (
+        "evaluate with_rows/model.safetensors --data-dir floats.npz",
+        "rows.safetensors': does not have the rows that the model was trained on",
+    ),
     # List runs.
     ("runs nowhere", "'nowhere': no such folder"),
     ("runs empty", "'empty': contains no runs"),
@@ -145,6 +155,7 @@ def test_a_refused_command_says_why_in_one_line_and_changes_no_file(typed, said,
 # A call, its error, and the words of the error with the facts.
 
 X, Y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
+ITS_OWN = Preparation(lambda images, **_: images)
 PQ = Columns((Column("p"), Column("q")))
 QP = Columns((Column("q"), Column("p")))
 
@@ -163,9 +174,12 @@ def resume(**changes: Any) -> None:
     check_unchanged(saved, settings_of(saved, changes))
 
 
-def train_in(folder: str | None, dataset: Any = TINY, **options: Any) -> Model:
-    config = small_config(seed=3)
-    *_, last = train(config, dataset, open_backend(), run_dir=folder, **options)
+def train_in(
+    folder: str | None, dataset: Any = TINY, start_from: Any = None, **changes: Any
+) -> Model:
+    options = {"run_dir": folder, "start_from": start_from}
+    config = small_config(seed=3, **changes)
+    *_, last = train(config, dataset, open_backend(), **options)
     return last.model
 
 
@@ -274,6 +288,17 @@ REFUSED_CALLS = [
         RunError,
         "start_from: ... does not fit the new run: columns a, b, not a, c",
     ),
+    (
+        lambda: train_in("new", varied(TINY, train_labels=TINY.train.labels + 9)),
+        MlpXpError,
+        "train.labels",
+    ),
+    (
+        lambda: train_in("new", varied(TINY, preparation=ITS_OWN)),
+        MlpXpError,
+        "prepare function of its own",
+    ),
+    (lambda: train_in("new", batch_size=201), MlpXpError, "batch_size: 201"),
     (lambda: train_in("table.csv"), MlpXpError, "table.csv'"),
     (lambda: train_in("table.csv/run"), MlpXpError, "table.csv"),
     # Read its records.
@@ -376,6 +401,16 @@ def place(small_run, tmp_path_factory) -> Path:
     trained("floats", write_npz(place / "floats.npz", X, Y))
     train_in(str(place / "ab"), named("ab"))
     train_in(str(place / "scaled"), from_arrays(X, X))
+    kept = {
+        "lone": (),
+        "without_rows": (CONFIG,),
+        "with_rows": (CONFIG, FINGERPRINTS),
+    }
+    for name, files in kept.items():
+        (place / name).mkdir()
+        shutil.copy(place / "ab" / MODEL, place / name)
+        for file in files:
+            shutil.copy(place / "floats" / file, place / name)
     models = {"plain": None, "old": '{"format": 1}', "list": "[]", "cut": "{"}
     for name, facts in models.items():
         metadata = facts and {"mlp_xp": facts}
