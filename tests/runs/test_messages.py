@@ -175,7 +175,7 @@ def resume(**changes: Any) -> None:
 
 
 def train_in(
-    folder: str | None, dataset: Any = TINY, start_from: Any = None, **changes: Any
+    folder: Any, dataset: Any = TINY, start_from: Any = None, **changes: Any
 ) -> Model:
     options = {"run_dir": folder, "start_from": start_from}
     config = small_config(seed=3, **changes)
@@ -399,23 +399,9 @@ def place(small_run, tmp_path_factory) -> Path:
         trained(f"run_{name}", place / name)
     write_csv(place / "table.csv", {"a": [1, 2]})
     trained("floats", write_npz(place / "floats.npz", X, Y))
-    train_in(str(place / "ab"), named("ab"))
-    train_in(str(place / "scaled"), from_arrays(X, X))
-    kept = {
-        "lone": (),
-        "without_rows": (CONFIG,),
-        "with_rows": (CONFIG, FINGERPRINTS),
-    }
-    for name, files in kept.items():
-        (place / name).mkdir()
-        shutil.copy(place / "ab" / MODEL, place / name)
-        for file in files:
-            shutil.copy(place / "floats" / file, place / name)
-    models = {"plain": None, "old": '{"format": 1}', "list": "[]", "cut": "{"}
-    for name, facts in models.items():
-        metadata = facts and {"mlp_xp": facts}
-        weights = {"network.0.weights": np.zeros((2, 2))}
-        save_file(weights, place / f"{name}.safetensors", metadata)
+    train_in(place / "ab", named("ab"))
+    train_in(place / "scaled", from_arrays(X, X))
+    write_models(place)
     (place / "batches.json").write_text('{"batch_size": 128, "validation": 80}')
     trained("seeded", place / "data", start_from=small_run)
     copied("run")
@@ -430,3 +416,22 @@ def place(small_run, tmp_path_factory) -> Path:
     (place / "foreign" / CONFIG).write_text('{"theme": "dark", "settings": {}}')
     (copied("no_reports") / METRICS).write_text("")
     return place
+
+
+def write_models(place: Path) -> None:
+    """Write models of another format, and models among files of another run."""
+    formats = {"plain": None, "old": '{"format": 1}', "list": "[]", "cut": "{"}
+    for name, facts in formats.items():
+        metadata = facts and {"mlp_xp": facts}
+        weights = {"network.0.weights": np.zeros((2, 2))}
+        save_file(weights, place / f"{name}.safetensors", metadata)
+    kept = {
+        "lone": (),
+        "without_rows": (CONFIG,),
+        "with_rows": (CONFIG, FINGERPRINTS),
+    }
+    for name, files in kept.items():
+        (place / name).mkdir()
+        shutil.copy(place / "ab" / MODEL, place / name)
+        for file in files:
+            shutil.copy(place / "floats" / file, place / name)
