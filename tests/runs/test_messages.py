@@ -303,11 +303,6 @@ REFUSED_CALLS = [
     (lambda: train_in("table.csv/run"), MlpXpError, "table.csv"),
     # Read its records.
     (
-        lambda: RunFolder("run")._kept_lines(99),
-        RunError,
-        "reports, the checkpoint expects 99",
-    ),
-    (
         lambda: read_curves(RunFolder("no_reports")),
         RunError,
         "metrics.jsonl': has no reports",

@@ -234,6 +234,8 @@ def test_a_report_that_cannot_be_written_names_the_file(tmp_path):
 def test_reports_are_cut_back_to_those_that_a_checkpoint_counts(tmp_path):
     path, run = tmp_path / "metrics.jsonl", RunFolder(tmp_path)
     path.write_bytes(b"1\n2\n3\n4")
+    with pytest.raises(RunError, match="has 3 reports, the checkpoint expects 4"):
+        run._kept_lines(4)
     assert run._kept_lines(2) == [b"1", b"2"]
     path.unlink()
     assert run._kept_lines(0) == []
