@@ -88,6 +88,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.usefixtures("inline")
 @pytest.mark.parametrize(("typed", "said"), REFUSED)
 def test_a_refused_command_says_why_in_one_line_and_changes_no_file(typed, said, place):
     with unchanged(place):
