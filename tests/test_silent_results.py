@@ -188,17 +188,6 @@ def test_runs_with_other_splits_are_evaluated_on_rows_that_none_was_trained_on(
             assert evaluate(runs, data).result.samples == left
 
 
-def test_runs_with_other_splits_have_no_test_set_in_common(noise):
-    outcome = call("evaluate", noise / "r0", noise / "r1")
-    assert_one_line(
-        outcome,
-        2,
-        "has another test set than",
-        "same split",
-        "the means of folds are in summary.csv",
-    )
-
-
 def test_a_model_counts_once_however_it_is_given(noise):
     run = noise / "r0"
     given = [run, load_run(run), str(run), run / "model.safetensors"]

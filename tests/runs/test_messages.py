@@ -101,6 +101,10 @@ REFUSED = [
     ("evaluate run run_large", "'run_large': ... not fit the network of 'run': inputs"),
     ("evaluate run run_other", "'run_other': has another test set than 'run'"),
     (
+        "evaluate floats other_split",
+        "another test set than ... same split ... means of folds are in summary.csv",
+    ),
+    (
         "predict run run_large a.png",
         "'run_large': ... images of 7 x 7, not images of 6 x 6",
     ),
@@ -394,6 +398,7 @@ def place(small_run, tmp_path_factory) -> Path:
         trained(f"run_{name}", place / name)
     write_csv(place / "table.csv", {"a": [1, 2]})
     trained("floats", write_npz(place / "floats.npz", X, Y))
+    trained("other_split", place / "floats.npz", split_seed=1)
     train_in(place / "ab", named("ab"))
     train_in(place / "scaled", from_arrays(X, X))
     write_models(place)
