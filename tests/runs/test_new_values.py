@@ -196,7 +196,7 @@ def test_columns_with_too_many_rare_values_expect_new_ones(
     frame = data_frame("polars", {"word": TRAINING["word"]})
     rows = data_frame("polars", {"word": ["a", "new"]})
     dataset = from_arrays(frame, LABELS)
-    with pytest.warns(MlpXpWarning, match="'new'"):
+    with pytest.warns(MlpXpWarning, match="1 of 2 rows .* 'new'$"):
         predict([*train(CONFIG, dataset)][-1].model, rows)
     monkeypatch.setattr("mlp_xp.data.columns._MOST_RARE", 39)
     dataset = from_arrays(frame, LABELS)
