@@ -35,6 +35,7 @@ from mlp_xp.runs.run_folder import OVERWRITE, RESUME, RunFolder
 from mlp_xp.runs.settings import Settings
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+QUOTED = '"a b"' if sys.platform == "win32" else "'a b'"  # for a shell
 
 
 # Commands in this process.
@@ -142,6 +143,23 @@ def assert_one_line(outcome: Outcome, code: int, *parts: str) -> None:
 def pattern(said: str) -> str:
     """Return a regular expression for words of a line. " ... " stands for any text."""
     return ".*".join(map(re.escape, said.split(" ... ")))
+
+
+@contextlib.contextmanager
+def unchanged(folder: Path) -> Iterator[None]:
+    """Work in a folder, and assert that no file in it is written."""
+    before = contents(folder)
+    with contextlib.chdir(folder):
+        yield
+    assert contents(folder) == before
+
+
+def contents(folder: Path) -> dict[Path, Any]:
+    """Return times and bytes of all files in a folder, and the names of its folders."""
+    return {
+        path: path.is_file() and (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+    }
 
 
 def native(text: str) -> str:

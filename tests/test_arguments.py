@@ -67,7 +67,10 @@ WRONG = {
     "run_dirs": [lambda: plot_curves(5, "a.png"), lambda: plot_curves([5], "a.png")],
     "output": [lambda: plot_curves("run", None)],
     "values": [lambda: sweep(None)],
-    "base": [lambda: sweep({"seed": [0]}, 5)],
+    "base": [
+        lambda: sweep({"seed": [0]}, 5),
+        lambda: sweep({"seed": [1, 2]}, {"epochs": 1}),
+    ],
 }
 CASES = [
     pytest.param(name, call, id=f"{name}-{i}")

@@ -1,9 +1,16 @@
-"""A wrong command line is refused in one line, before anything is read or written."""
+"""A wrong command line is refused in one line, before anything is read or written.
+
+And every error is one line.
+"""
 
 import shlex
+from unittest.mock import Mock
 
 import pytest
-from helpers import assert_one_line, call
+from helpers import QUOTED, assert_one_line, call, call_main
+
+from mlp_xp.errors import Argument, MlpXpError, not_installed
+from mlp_xp.files import FileError
 
 # Command lines, and the important words of the answer. RUN is a finished run.
 REFUSED = [
@@ -63,3 +70,55 @@ def test_a_wrong_command_line_is_refused_in_one_line(
     assert not set(outcome.err) & set("│╭╮╰╯─"), "no box around it"
     assert outcome.out == ""
     assert not [*tmp_path.iterdir()], "no run was begun"
+
+
+# Errors, their exit codes, and the beginnings of their lines.
+ERRORS = [
+    (MlpXpError("no such thing"), 2, "error: no such thing"),
+    (
+        MlpXpError("-1 is low", setting="learning_rate"),
+        2,
+        "error: --learning-rate: -1 is low",
+    ),
+    (
+        MlpXpError("no", remedy=("give ", Argument("task", "a b"))),
+        2,
+        f"error: no; give --task {QUOTED}",
+    ),
+    (FileError("disk full"), 1, "error: disk full"),
+    (KeyboardInterrupt, 130, "interrupted"),
+    (
+        PermissionError(13, "Permission denied", "a/b"),
+        1,
+        "error: 'a/b': Permission denied; fix the",
+    ),
+    (
+        ModuleNotFoundError("no", name="numpy.linalg"),
+        2,
+        "error: numpy.linalg is not installed; ",
+    ),
+    (
+        ModuleNotFoundError("no", name="PIL.Image"),
+        2,
+        f"error: PIL.Image {not_installed('pillow')}",
+    ),
+    (
+        ModuleNotFoundError("no", name="safetensors"),
+        2,
+        "error: safetensors is not installed; ",
+    ),
+    (
+        ModuleNotFoundError("no", name="a_library"),
+        2,
+        f"error: a_library {not_installed('a_library')}",
+    ),
+    (MemoryError(), 2, "error: out of memory: "),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "line"), ERRORS)
+def test_every_error_has_its_code_and_one_line(error, code, line):
+    outcome = call_main(Mock(side_effect=error), "mlp-xp")
+    assert_one_line(outcome, code)
+    assert outcome.err.startswith(line)
+    assert outcome.out == ""

@@ -1,4 +1,7 @@
-"""The ends of a command: exit codes, lines for errors, and closed outputs."""
+"""The ends of a command: exit codes, lines, and closed outputs.
+
+For the lines of errors see test_messages.py.
+"""
 
 import contextlib
 import os
@@ -8,19 +11,27 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
-from helpers import SCRIPTS, Outcome, assert_one_line, call, call_main, finish, start
+from helpers import (
+    QUOTED,
+    SCRIPTS,
+    Outcome,
+    assert_one_line,
+    call,
+    call_main,
+    finish,
+    start,
+)
 from processes import popen
 
 import mlp_xp
 from mlp_xp import commands
 from mlp_xp.commands.process import run_command, shell_command
-from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, not_installed
-from mlp_xp.files import FileError
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 
 ROOT = SCRIPTS.parent
-QUOTED = '"a b"' if sys.platform == "win32" else "'a b'"  # for a shell
 
 
 @pytest.mark.repository
@@ -29,57 +40,6 @@ def test_the_documents_list_every_code():
     rows = re.findall(r"^\| ([\d, ]+) \| \w.* \|$", text, flags=re.MULTILINE)
     codes = {int(code) for row in rows for code in row.split(", ")}
     assert {0, 1, 2, 3, 129, 130, 143, 141} <= codes
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "line"),
-    [
-        (MlpXpError("no such thing"), 2, "error: no such thing"),
-        (
-            MlpXpError("-1 is low", setting="learning_rate"),
-            2,
-            "error: --learning-rate: -1 is low",
-        ),
-        (
-            MlpXpError("no", remedy=("give ", Argument("task", "a b"))),
-            2,
-            f"error: no; give --task {QUOTED}",
-        ),
-        (FileError("disk full"), 1, "error: disk full"),
-        (KeyboardInterrupt, 130, "interrupted"),
-        (
-            PermissionError(13, "Permission denied", "a/b"),
-            1,
-            "error: 'a/b': Permission denied; fix the",
-        ),
-        (
-            ModuleNotFoundError("no", name="numpy.linalg"),
-            2,
-            "error: numpy.linalg is not installed; ",
-        ),
-        (
-            ModuleNotFoundError("no", name="PIL.Image"),
-            2,
-            f"error: PIL.Image {not_installed('pillow')}",
-        ),
-        (
-            ModuleNotFoundError("no", name="safetensors"),
-            2,
-            "error: safetensors is not installed; ",
-        ),
-        (
-            ModuleNotFoundError("no", name="a_library"),
-            2,
-            f"error: a_library {not_installed('a_library')}",
-        ),
-        (MemoryError(), 2, "error: out of memory: "),
-    ],
-)
-def test_every_error_has_its_code_and_one_line(error, code, line):
-    outcome = call_main(raising(error), "mlp-xp")
-    assert_one_line(outcome, code)
-    assert outcome.err.startswith(line)
-    assert outcome.out == ""
 
 
 @pytest.mark.parametrize(("returned", "code"), [(None, 0), (1, 1)])
@@ -100,7 +60,7 @@ def test_a_warning_is_one_line_and_no_error():
 )
 def test_a_bug_keeps_its_traceback(error):
     with pytest.raises(type(error)):
-        run_command(raising(error))
+        run_command(Mock(side_effect=error))
 
 
 def test_debug_shows_the_traceback_with_all_causes():
@@ -233,15 +193,6 @@ def test_the_scripts_run_the_commands(monkeypatch):
 
 
 # Programs with an end of each kind.
-
-
-def raising(error):
-    """Return a main function that raises an error."""
-
-    def main():
-        raise error
-
-    return main
 
 
 def program(body: str, **options) -> subprocess.Popen:

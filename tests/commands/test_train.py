@@ -143,26 +143,6 @@ def test_a_run_that_overfits_says_so(tmp_path):
     assert places == 4, "the data, the head, the network, advice"
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("", "run': already contains a run ... --overwrite"),
-        # late faults, in the data or the backend
-        ("--overwrite --data-dir none", "'none'"),
-        ("--overwrite --batch-size 201", "--batch-size"),
-        ("--overwrite --device cuda:7", "cuda:7"),
-    ],
-)
-def test_an_existing_run_stays_if_the_new_one_cannot_begin(
-    words, said, finished, data_dir, tmp_path
-):
-    """See also test_replacing.py."""
-    folder = shutil.copytree(finished[0], tmp_path / "run")
-    outcome = call("train", "--data-dir", data_dir, *words.split(), run_dir=folder)
-    assert_one_line(outcome, 2, said)
-    assert_same_run(folder, finished[0])
-
-
 @pytest.mark.needs("PIL")
 def test_a_run_finds_its_data_from_any_folder(data_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(data_dir.parent)
@@ -198,23 +178,6 @@ def test_a_configuration_may_hold_a_few_settings_and_options_come_before_it(
     assert settings_of(run) == {**defaults, "dataset": None, **some, "seed": 5}
 
 
-def test_a_named_data_set_replaces_the_data_of_a_configuration(finished, tmp_path):
-    config, run = finished[0] / "config.json", tmp_path / "run"
-    command = "train --dataset mnist --batch-size 60001"
-    outcome = call(command, config=config, run_dir=run)
-    assert_one_line(outcome, 2, "--batch-size: 60001", "60000 training samples")
-
-
-@pytest.mark.usefixtures("inline")
-def test_a_named_data_set_replaces_the_data_of_a_configuration_in_a_sweep(
-    finished, tmp_path
-):
-    config, sweep = finished[0] / "config.json", tmp_path / "sweep"
-    command = "sweep --dataset mnist --batch-size 60001 60002"
-    outcome = call(command, config=config, sweep_dir=sweep)
-    assert_one_line(outcome, 2, "--batch-size: 60001", "60000 training samples")
-
-
 @pytest.mark.usefixtures("inline")
 def test_a_batch_that_nobody_chose_is_not_larger_than_the_training_set(
     data_dir, tmp_path
@@ -225,16 +188,6 @@ def test_a_batch_that_nobody_chose_is_not_larger_than_the_training_set(
     sweep = tmp_path / "sweep"
     assert call(f"sweep {words} --seed 0", data_dir=data_dir, sweep_dir=sweep).code == 0
     assert_same_run(sweep / "members" / "0000", tmp_path / "fits")
-
-
-def test_a_chosen_batch_that_is_larger_than_the_training_set_is_refused(
-    data_dir, tmp_path
-):
-    config = tmp_path / "chosen.json"
-    config.write_text('{"batch_size": 128, "validation": 80}')
-    for settings in ({"validation": 0.4, "batch_size": 128}, {"config": config}):
-        outcome = call("train", data_dir=data_dir, **settings)
-        assert_one_line(outcome, 2, "--batch-size: 128", "120 training samples")
 
 
 def test_a_module_is_imported_only_if_the_command_line_names_it(finished, tmp_path):

@@ -21,14 +21,12 @@ from helpers import assert_one_line, call_main
 from mlp_xp import commands
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_library
-from mlp_xp.errors import MlpXpError
 from mlp_xp.parity import assert_lockstep, lockstep
 from mlp_xp.parity.programs import (
     ProgramTracer,
     Record,
     Run,
     is_allowed,
-    load_program,
 )
 from mlp_xp.parity.tracer import Namespace
 
@@ -978,11 +976,6 @@ def test_an_object_that_keeps_arrays_is_copied_for_numpys_run(program):
     assert run.end == "0 eps from NumPy's whole run"
 
 
-def test_a_masked_array_is_refused():
-    with pytest.raises(MlpXpError, match="torch takes no masked array"):
-        lockstep(lambda x: x * 2, (np.ma.array([1.0, 2.0], mask=[0, 1]),))
-
-
 @pytest.mark.parametrize(
     ("library", "names"),
     [("torch", {"__torch_function__"}), ("jax", {"__jax_array__"}), ("numpy", set())],
@@ -1014,13 +1007,6 @@ def test_an_error_before_the_first_line_names_the_program():
 
     run = lockstep(program, (np.ones(2),))
     assert "(def program():)" in run.error.place
-
-
-def test_what_is_no_namespace_or_no_program_is_refused():
-    with pytest.raises(BackendError, match="my_module: it has no asarray"):
-        lockstep(lambda x: x + 1, (np.ones(2),), library=ModuleType("my_module"))
-    with pytest.raises(MlpXpError, match=r"my_module gives no program: .*no colon"):
-        load_program("my_module")
 
 
 @each_library
@@ -1127,8 +1113,6 @@ def test_an_assertion_begins_with_the_verdict():
     assert_lockstep(program, args, allow={**allow, "transfers": {"numpy.asarray": "?"}})
     with pytest.raises(AssertionError):
         assert_lockstep(program, args, allow={"syncs": True, "transfers": ["scipy"]})
-    with pytest.raises(ValueError, match="'transfer' is none of deviations"):
-        assert_lockstep(program, args, allow={"transfer": True})
 
 
 def test_expected_deviations_are_allowed_by_operation(monkeypatch):
@@ -1140,8 +1124,6 @@ def test_expected_deviations_are_allowed_by_operation(monkeypatch):
     assert_lockstep(program, inputs()[:1], allow={"deviations": {"exp": reason}})
     with pytest.raises(AssertionError, match=r"^torch \S+: deviates: xp.exp\(float64"):
         assert_lockstep(program, inputs()[:1], allow={"deviations": ["log"]})
-    with pytest.raises(ValueError, match=r"needs a list, as in \['exp'\]"):
-        assert_lockstep(program, inputs()[:1], allow={"deviations": "exp"})
 
 
 @pytest.mark.parametrize(

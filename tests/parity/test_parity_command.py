@@ -1,4 +1,7 @@
-"""scripts/parity.py: its output, its files, and its exit codes."""
+"""scripts/parity.py: its output, its files, and its exit codes.
+
+For refused command lines see test_messages.py.
+"""
 
 import json
 import re
@@ -160,37 +163,6 @@ def test_options_reach_the_computation(data_dir):
     assert "9 steps, float64, batches of 7" in out
     assert "0 of 7 predictions" in out
     assert " CPU_DEVICE\n" in out
-
-
-# A command line, and the words of the answer with the facts.
-REFUSED = [
-    ("--steps 0", "--steps: 0 ... at least 1"),
-    ("--tolerance nan", "--tolerance: nan"),
-    ("--backends nunpy", "--backends: 'nunpy' ... did you mean 'numpy'?"),
-    ("--backends numpy", "nothing to compare"),
-    (
-        "--backends numpy --device jax=cpu",
-        "--device: 'jax=cpu' is not NAME=DEVICE with one",
-    ),
-    ("--backends numpy --device numpy=", "--device: 'numpy=' is not NAME=DEVICE"),
-    (
-        "--backends numpy --trace --tolerance 1",
-        "--trace and --tolerance: give only one",
-    ),
-    (
-        "--backends numpy --all-operations --notebook",
-        "--all-operations and --notebook: give only one",
-    ),
-]
-
-
-@pytest.mark.parametrize(("typed", "said"), REFUSED)
-def test_a_wrong_command_line_is_refused_before_any_data_is_loaded(
-    typed, said, tmp_path
-):
-    outcome = call(f"parity {typed}", data_dir=tmp_path / "nowhere")
-    assert_one_line(outcome, 2, *said.split(" ... "))
-    assert "nowhere" not in outcome.err
 
 
 # --trace

@@ -156,26 +156,27 @@ def test_random_rounding_changes_an_array_only_in_place():
     assert not x.view(np.ndarray).any()
 
 
-def test_a_run_that_rounding_alone_ends_is_refused(monkeypatch):
-    def diverging(dtype: str, seed: int) -> Backend:
-        return faulty(dtype, tanh=lambda x: x * np.inf)
-
-    monkeypatch.setattr(tolerances, "RandomRounding", diverging)
-    said = "dtype: rounding alone makes this training diverge in float32"
-    with pytest.raises(ConfigError, match=said):
-        check_all("float32", 200)
-
-
+@pytest.mark.parametrize(
+    ("name", "value", "steps", "said"),
+    [
+        (
+            "RandomRounding",
+            lambda dtype, seed: faulty(dtype, tanh=lambda x: x * np.inf),
+            200,
+            "dtype: rounding alone makes this training diverge in float32",
+        ),
+        # A large margin makes a short run as bad as a run with a far higher rate.
+        (
+            "MARGIN",
+            1e9,
+            100,
+            "^dtype: rounding alone changes this training so much that in float32 ",
+        ),
+    ],
+)
 def test_a_comparison_that_proves_nothing_after_the_warm_up_is_refused(
-    monkeypatch, one_run
+    name, value, steps, said, monkeypatch, one_run
 ):
-    """With a larger margin a short run is as bad as a run with a far higher rate."""
-    monkeypatch.setattr(tolerances, "MARGIN", 1e9)
-    said = "^dtype: rounding alone changes this training so much that in float32 "
+    monkeypatch.setattr(tolerances, name, value)
     with pytest.raises(ConfigError, match=said):
-        check_all("float32", 100)
-
-
-def check_all(dtype: str, steps: int) -> None:
-    for _ in check(AMPLIFYING, TINY, [reordered(dtype)], steps):
-        pass
+        list(check(AMPLIFYING, TINY, [reordered("float32")], steps))

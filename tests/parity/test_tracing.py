@@ -61,8 +61,6 @@ def test_arrays_leave_the_library_only_by_to_numpy():
     for convert in (np.asarray, np.sum):
         with pytest.raises(TypeError):
             convert(x)
-    with pytest.raises(AttributeError, match="use a function of xp"):
-        x.sum()
     np.testing.assert_array_equal(traced.to_numpy(np.float64(2) * x), [2, 2])
 
 

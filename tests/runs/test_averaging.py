@@ -216,7 +216,7 @@ def test_a_resumed_run_of_several_networks_keeps_its_epochs(whole):
         replace(settings, networks=4),
         replace(settings, train=replace(settings.train, epochs=9)),
     ):
-        with pytest.raises(ConfigError, match="a resumed run keeps its settings"):
+        with pytest.raises(ConfigError):
             check_unchanged(settings, changed)
 
 

@@ -3,28 +3,20 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import TINY, varied
+from data_sets import TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from mlp_xp import Model, TrainConfig, open_backend
-from mlp_xp.core.config import ConfigError
+from mlp_xp import TrainConfig, open_backend
 from mlp_xp.core.job import Job
-from mlp_xp.core.signature import Signature
-from mlp_xp.core.task import LABELS
 from mlp_xp.core.training import trajectory
-from mlp_xp.data.columns import Column, Columns
-from mlp_xp.errors import MlpXpError
 from mlp_xp.runs._checkpoints import read_position, write_model, write_position
 from mlp_xp.runs._tensors import read_tensors, write_tensors
-from mlp_xp.runs.ensembles import check_fit
-from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings, settings_of
@@ -153,99 +145,6 @@ def test_a_checkpoint_with_any_byte_changed_or_cut_off_is_refused(
     assert "\n" not in said
 
 
-@pytest.mark.parametrize(
-    ("metadata", "said"),
-    [
-        (None, "has format None"),
-        ({"mlp_xp": '{"format": 1}'}, "has format 1"),
-        ({"mlp_xp": "[]"}, "is not a JSON object"),
-        ({"mlp_xp": "{"}, "is not JSON"),
-    ],
-)
-def test_a_file_of_another_program_or_format_is_refused(metadata, said, tmp_path):
-    path = tmp_path / "model.safetensors"
-    save_file({"network.0.weights": np.zeros((2, 2))}, path, metadata)
-    with pytest.raises(RunError, match=rf"model\.safetensors': {said}"):
-        load_run(path)
-
-
-def test_a_checkpoint_is_not_read_as_a_model(folder):
-    with pytest.raises(RunError, match=r"checkpoint\.safetensors': is not a model"):
-        load_run(folder / "checkpoint.safetensors")
-
-
-def test_a_model_is_not_read_as_a_checkpoint(folder):
-    with pytest.raises(RunError, match=r"model\.safetensors': .*'settings' is missing"):
-        read_position(folder / "model.safetensors", open_backend())
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("", r"is not a run: it has no config\.json"),
-        ("none.safetensors", "cannot be read: No such file"),
-        ("folder.safetensors", "cannot be read: (Is a directory|Permission denied)"),
-    ],
-)
-def test_a_model_that_is_not_there_is_refused(name, said, tmp_path):
-    (tmp_path / "folder.safetensors").mkdir()
-    with pytest.raises(RunError, match=f"{name}': {said}"):
-        load_run(str(tmp_path / name))
-
-
-def test_a_model_is_not_given_by_a_number():
-    with pytest.raises(MlpXpError, match=r"^path: .*3.* give the folder"):
-        load_run(3)
-
-
 def test_a_checkpoint_fits_more_epochs(folder):
     longer = settings_of(SETTINGS, {"epochs": 3})
     assert RunFolder(folder)._checkpoint(longer, open_backend()).epoch == 0
-
-
-def test_a_checkpoint_does_not_fit_other_settings(folder):
-    other = settings_of(SETTINGS, {"seed": 1})
-    said = r"seed: .*safetensors': a resumed run keeps its settings \(0, not 1\)"
-    with pytest.raises(ConfigError, match=said):
-        RunFolder(folder)._checkpoint(other, open_backend())
-
-
-# A model and other data.
-
-PQ = Columns((Column("p"), Column("q")))
-QP = Columns((Column("q"), Column("p")))
-
-
-def fit(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Check a model of three classes against data with its classes, both changed."""
-    signature = Signature((6, 6), ("a", "b", "c"))
-    model = varied(Model((), "sigmoid", signature, open_backend(), "runs/one"), **ours)
-    other = replace(TINY.signature, **{"outputs": model.class_names, **theirs})
-    check_fit(model, other, "the table")
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs"), [({}, {"outputs": ("0", "1", "2")}), ({"columns": PQ}, {})]
-)
-def test_arrays_without_names_fit_any_names(ours, theirs):
-    fit(ours, theirs)
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "said"),
-    [
-        ({}, {"outputs": ("0", "1")}, "classes a, b, c, not 0, 1;"),
-        ({}, {"outputs": ("x", "y", "z")}, "classes a, b, c, not x, y, z;"),
-        (
-            {"outputs": ("0", "1", "2")},
-            {"outputs": ("1", "2", "3")},
-            "classes 0, 1, 2, not 1, 2, 3;",
-        ),
-        ({}, {"task": LABELS}, "task classes, not labels;"),
-        ({"input_shape": (5, 6)}, {}, "images of 5 x 6, not images of 6 x 6;"),
-        ({"columns": PQ}, {"columns": QP}, "columns p, q, not q, p;"),
-    ],
-)
-def test_data_that_do_not_fit_a_model_are_refused(ours, theirs, said):
-    with pytest.raises(RunError, match=f"runs/one.* does not fit the table: .*{said}"):
-        fit(ours, theirs)

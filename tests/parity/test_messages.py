@@ -1,0 +1,110 @@
+"""What is wrong with a comparison is said in one line."""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from data_sets import TINY
+from helpers import assert_one_line, call, pattern
+
+from mlp_xp import TrainConfig
+from mlp_xp.backends.failures import BackendError
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.declared import ConfigError
+from mlp_xp.errors import MlpXpError
+from mlp_xp.parity import assert_lockstep, assert_parity, lockstep
+from mlp_xp.parity._trajectory import record_notebook
+from mlp_xp.parity.programs import load_program
+from mlp_xp.parity.tracing import TracingBackend
+
+# The options of `parity`, and the words of the answer with the facts.
+REFUSED = [
+    ("--steps 0", "--steps: 0 ... at least 1"),
+    ("--tolerance nan", "--tolerance: nan"),
+    ("--backends nunpy", "--backends: 'nunpy' ... did you mean 'numpy'?"),
+    ("--backends numpy", "nothing to compare"),
+    (
+        "--backends numpy --device jax=cpu",
+        "--device: 'jax=cpu' is not NAME=DEVICE with one",
+    ),
+    ("--backends numpy --device numpy=", "--device: 'numpy=' is not NAME=DEVICE"),
+    (
+        "--backends numpy --trace --tolerance 1",
+        "--trace and --tolerance: give only one",
+    ),
+    (
+        "--backends numpy --all-operations --notebook",
+        "--all-operations and --notebook: give only one",
+    ),
+]
+
+
+@pytest.mark.parametrize(("typed", "said"), REFUSED)
+def test_a_wrong_command_line_is_refused_before_any_data_is_loaded(
+    typed, said, tmp_path
+):
+    outcome = call(f"parity {typed}", data_dir=tmp_path / "nowhere")
+    assert_one_line(outcome, 2, said)
+    assert "nowhere" not in outcome.err
+
+
+# A call, its error, and the words of the error with the facts.
+
+X = np.ones(2)
+
+
+def notebook(**changes: Any) -> None:
+    record_notebook(TrainConfig(**changes), TINY, 1)
+
+
+REFUSED_CALLS = [
+    # The notebook's loop.
+    (lambda: notebook(activation="relu"), ConfigError, "activation: the notebook has"),
+    (lambda: notebook(init="he"), ConfigError, "init: the notebook has"),
+    (lambda: notebook(optimizer="adam"), ConfigError, "optimizer: the notebook has"),
+    (lambda: notebook(hidden=()), ConfigError, "hidden: the notebook has"),
+    # Libraries and their arrays.
+    (
+        lambda: TracingBackend(open_backend()).asarray(X).sum(),
+        AttributeError,
+        "use a function of xp",
+    ),
+    (
+        lambda: lockstep(abs, (np.ma.array(X),), library="numpy"),
+        MlpXpError,
+        "numpy takes no masked array",
+    ),
+    (
+        lambda: lockstep(abs, (X,), library=ModuleType("my_module")),
+        BackendError,
+        "my_module: it has no asarray",
+    ),
+    (
+        lambda: load_program("my_module"),
+        MlpXpError,
+        "my_module gives no program: ... no colon",
+    ),
+    # Allowed deviations.
+    (
+        lambda: assert_parity("numpy", allow={"syncs": True}),
+        ValueError,
+        "'syncs' is none of deviations",
+    ),
+    (
+        lambda: assert_lockstep(abs, (X,), allow={"transfer": True}),
+        ValueError,
+        "'transfer' is none of deviations",
+    ),
+    (
+        lambda: assert_lockstep(abs, (X,), allow={"deviations": "exp"}),
+        ValueError,
+        "needs a list, as in ['exp']",
+    ),
+]
+
+
+@pytest.mark.parametrize(("refused", "error", "said"), REFUSED_CALLS)
+def test_what_is_wrong_is_said(refused, error, said):
+    with pytest.raises(error, match=pattern(said)):
+        refused()
