@@ -260,7 +260,7 @@ def test_an_array_for_a_table_is_taken_in_the_order_of_its_columns() -> None:
         predict([one.model, other.model], frame.to_numpy())
     predict([one.model, other.model], frame)
     arrays = varied(one.model, form="arrays", columns=None)
-    with pytest.raises(DatasetError, match="of the networks have features without nam"):
+    with pytest.raises(DatasetError, match="of the networks have features without"):
         predict([one.model, arrays], frame)
     with pytest.raises(
         DatasetError, match=r"the shape is \(36, 1\), .* with the columns 'a', 'b'$"
