@@ -172,10 +172,11 @@ def _train_and_print(
 def _with_rows(
     events: Iterator[Event], job: Job, networks: int, say: Callable[[str], None]
 ) -> Iterator[Event]:
-    """Yield the events, and print the rows of their reports before.
+    """Yield the events, and print the row of a report before its event.
 
-    The heads come with the first row, below the warnings at the start. Not every report
-    has a row, but the last one of each network has: it waits until the network ends.
+    The heads come with the first row, below the warnings at the start. Some reports
+    have no row. The last report of each network has a row, printed when the network
+    ends.
     """
     heads = f"{terminal.header(job.config, job.dataset.signature.task)}\n"
     waiting, number, has_held_out = "", 0, bool(job.held_out)

@@ -255,14 +255,12 @@ def to_dataset(
         meaning = meaning_of(samples, raw_labels, how.task, trained)
         task, outputs = meaning.task, meaning.names
         y = _labels(raw_labels, train, meaning, backend)
-        weights = train.weights
-        if weights is not None:
-            weights = read_weights(weights, len(y), backend)
         test_rows, train_rows = None, np.arange(len(y))
         if test is None and (how.cv or how.test_fraction):
             test_rows, train_rows = split_as(how, y, task)
-        if weights is not None:
-            weights = weights[train_rows]
+        weights = None
+        if train.weights is not None:
+            weights = read_weights(train.weights, len(y), backend)[train_rows]
         if how.class_weight:
             balanced = balanced_weights(y[train_rows], meaning)
             weights = balanced if weights is None else balanced * weights

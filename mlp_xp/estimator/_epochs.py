@@ -171,7 +171,8 @@ def make_chunk(
         return state, losses + 0.5 * penalties * results[:, -1]
 
     # If the state were donated, Ctrl-C might lose it before the new state is assigned.
-    # Without any donated array, the function would be compiled quickly, not well.
+    # A function without donated arrays is compiled in a short time, for few calls.
+    # Therefore the penalties are donated.
     return backend.jit(chunk, donate=(5,))
 
 

@@ -354,15 +354,18 @@ class _Chart:
         """
         presentation, axes = presentation_of(self.task), self.scores
         axes.set(ylabel=presentation.score_axis)
-        least, most = presentation.score_range
-        settled = [value for value in self.settled if value > 2 * least - most]
+        useless, perfect = presentation.score_range
+        # Scores as far below a useless network as a perfect one is above it.
+        hopeless = useless - (perfect - useless)
+        settled = [value for value in self.settled if value > hopeless]
+        lowest = min([useless, *(settled or self.settled)])
+        # Below, the first scores would take more than half of the axis.
         later = self.later or self.found
-        floor = min([least, *(settled or self.settled)])
-        floor = max(floor, 2 * min(later) - max(later))
-        shown = [value for value in self.found if value >= floor]
+        half = min(later) - (max(later) - min(later))
+        shown = [value for value in self.found if value >= max(lowest, half)]
         bottom, top = min(shown), max(shown)
         if bottom == top:
-            bottom, top = min(bottom, least), most
+            bottom, top = min(bottom, useless), perfect
         margin = _MARGIN * (top - bottom)
         axes.set_ylim(bottom - margin, top + margin)
         below = [value for value in self.found if value < bottom - margin]

@@ -224,6 +224,7 @@ def test_a_figure_that_varies_is_marked(values: list[float], said: str) -> None:
     assert report.figure(values, 3) == said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "workloads"),
     [

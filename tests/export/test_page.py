@@ -678,6 +678,7 @@ def test_sliders_and_plain_columns(chromium: Any, tmp_path: Path, random: Any) -
 # What is stored, and what is refused.
 
 
+@pytest.mark.slow
 def test_many_weights_are_float16_if_predictions_stay_equal(
     digits: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:

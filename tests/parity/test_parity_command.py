@@ -48,6 +48,7 @@ def test_backends_that_agree(data_dir, tmp_path):
     assert {each["loss"]["first_step"] for each in record["backends"]} == {None}
 
 
+@pytest.mark.slow
 def test_a_backend_that_fails_has_its_line_and_leaves_the_others_their_rows(data_dir):
     names = "lib:failing lib:right lib:diverging lib:exiting"
     outcome = call(f"{STEPS} {names} no_such_module:xp", data_dir=data_dir)

@@ -76,6 +76,7 @@ def test_every_backend_passes_in_float32(backend32):
     assert probe(backend32).faults == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "deviating"), [(1e-9, set()), (1e-7, {"tanh"})])
 def test_an_approximation_may_have_half_of_the_digits(error, deviating):
     """The standard says nothing of the error of these functions. The error of a whole
@@ -160,6 +161,7 @@ def failing(x):
     return numpy.tanh(x) if x.shape[-1] > LONG else x.tanh()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tanh", "said"),
     [
@@ -282,6 +284,7 @@ sqrt = library.sqrt
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attribute", "name", "shown"),
     [

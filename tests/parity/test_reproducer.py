@@ -81,6 +81,7 @@ def test_a_changed_argument_is_shown(data_dir):
     assert f"reproduce.py {SHOWN}float64 (1, 10) " in outcome.out
 
 
+@pytest.mark.slow
 def test_a_reproducer_that_does_not_show_the_fault_says_so(data_dir):
     outcome = traced(data_dir, "strange_library:sometimes")
     assert outcome.code == 1
@@ -149,6 +150,7 @@ def test_optional_calls_that_a_library_refuses_are_told(data_dir):
     assert count == line.count("xp.maximum(a, b)`") >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["jax", "torch", "array-api-strict"])
 def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
     """The deviations are made up, so the library must be found not to show them."""

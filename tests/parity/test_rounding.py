@@ -33,6 +33,7 @@ ADAM = TrainConfig(hidden=(8,), optimizer="adam", learning_rate=0.01, report_eve
 IN_BATCHES = replace(ADAM, hidden=(12, 8), activation="relu", batch_size=16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "dtype", "name", "off"),
     [(ADAM, "float64", "tanh", 1e-9), (IN_BATCHES, "float32", "exp", 1e-3)],
