@@ -3,7 +3,7 @@
 `mlp_xp.backends` implements it for each library. A chunk is a function that takes many
 steps of training. Within a chunk, the inputs of a block of steps become features
 together. A block has as many steps as fit in `Backend.block_bytes` of features, but at
-least one. With deferred updates it has fewer.
+least one. With deferred updates, `deferred.BLOCK_SAMPLES` limits its samples instead.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Backend(ABC):
     cost little.
     """
     block_bytes: int = 3 * 2**20
-    """The most bytes of features in a block of steps.
+    """The most bytes of features in a block of steps without deferred updates.
 
     In compiled code, the features stay in the own cache of a processor core until their
     last use. Without compilation a larger block is better, because each block has a

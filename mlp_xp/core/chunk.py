@@ -106,9 +106,14 @@ def make_chunk(
             columns = (rates[:, i] for i in range(rates.shape[1]))
             return run_block(state, batch, Rates(*columns))
 
-        taken = xp.take(labels, xp.reshape(samples, (-1,)), axis=0)
+        taken_labels = xp.take(labels, xp.reshape(samples, (-1,)), axis=0)
         targets = task.encode(
-            taken, outputs, units, dtype=backend.dtype, device=backend.device, xp=xp
+            taken_labels,
+            outputs,
+            units,
+            dtype=backend.dtype,
+            device=backend.device,
+            xp=xp,
         )
         targets = xp.reshape(targets, (k, batch_size, outputs))
 

@@ -64,7 +64,7 @@ class Job:
         self.rows = np.setdiff1d(np.arange(len(train)), held_out)
         self.weights = _scaled_weights(train.weights, len(train), self.rows)
 
-        # A model keeps the arrays of its signature on the device, copied only once.
+        # A model without layers, for the arrays of the signature on the device.
         model = self.model(())
         self._data = train.inputs, train.labels, model.fitted, model.units
 
@@ -102,7 +102,8 @@ class Job:
         if self.weights.shape[1]:
             weights = self.weights[self.rows, 0]
         if task.exclusive:
-            sums = np.bincount(labels, weights, outputs)
+            # `bincount` refuses uint64.
+            sums = np.bincount(labels.astype(np.int64), weights, outputs)
         else:
             sums = weights @ task.encode(
                 labels, outputs, signature.units, dtype=np.float64, xp=np

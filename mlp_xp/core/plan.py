@@ -87,19 +87,19 @@ def chunk_lengths(
     compiles a function for each length. `interval` is the number of samples between two
     reports or checkpoints.
 
-    The longest length is (steps - 1) / n, rounded down, for the steps of an interval.
-    n is the smallest number for which a chunk has at most CHUNK_WORK, or ENOUGH_STEPS
-    if that is more. A remainder is cut into chunks of the square root of this length,
-    rounded down, and the rest into single steps.
+    The longest length is s / n, rounded down, where s is the number of steps of an
+    interval, less one. n is the smallest number for which a chunk has at most
+    CHUNK_WORK, or ENOUGH_STEPS if that is more. A remainder is cut into chunks of the
+    square root of this length, rounded down, and the rest into single steps.
 
-    One step is subtracted because the first report follows the first step. The
-    notebook's 60 000 steps with a report every 10 000 are stretches of 1, five times 10
-    000, and 9 999 steps. With a longest length of 10 000, the last stretch would become
-    198 chunks.
+    One step is subtracted because the first report follows the first step. The 60 000
+    steps of the notebook, with a report every 10 000, are stretches of 1 step, of five
+    times 10 000 steps, and of 9 999 steps. With a longest length of 10 000, the last
+    stretch would become 198 chunks.
     """
     capacity = max(ENOUGH_STEPS, CHUNK_WORK // (batch_size * parameters))
-    steps = max(1, interval // batch_size - 1)
-    longest = steps // math.ceil(steps / capacity)
+    stretch = max(1, interval // batch_size - 1)
+    longest = stretch // math.ceil(stretch / capacity)
     return longest, math.isqrt(longest), 1
 
 

@@ -76,8 +76,8 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
             (i, gradient(a, e, xp=xp)) for i, a, e in errors
         )
         if config.clip_norm:
-            # With r of `Rates.error`, gradients are r times the mean gradient, and B
-            # rates.error is r.
+            # The gradients are r times the mean gradients, with the r of `Rates.error`.
+            # So the limit needs this factor too: r is B times rates.error.
             limit = config.clip_norm * batch.x.shape[0] * rates.error
             gradients = clip_by_norm(gradients, limit, xp=xp)
         for i, g in gradients:

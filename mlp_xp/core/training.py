@@ -28,7 +28,8 @@ class Report(NamedTuple):
     """Figures about a run right after one step.
 
     The closing report follows the last step too. But if samples are held out, its model
-    and its results are from the best network.
+    and its results are from the best network. In a run of several networks, they are
+    from the average.
 
     Examples:
         >>> *_, last = train(TrainConfig(epochs=1), dataset, open_backend())
@@ -208,7 +209,7 @@ def trajectory(
         # later shuffles are the same.
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
             continue
-        # More epochs than `patience` have passed without a better network.
+        # `patience` epochs have passed without a better network.
         if position.best and 0 < config.patience < epoch - position.best.epoch:
             break
 
@@ -247,7 +248,7 @@ def _report(
     model = job.model(compiled(copy_network, job.backend)(network))
     best, validation, test = position.best, None, None
     is_end_of_epoch = position.sample == len(job.rows)
-    if job.held_out and is_end_of_epoch:
+    if job.held_out is not None and is_end_of_epoch:
         validation = model.evaluate(job.held_out.inputs, job.held_out.labels)
         # R² of a single sample is not defined: then all networks have the same score.
         score = 0.0 if math.isnan(validation.score) else validation.score

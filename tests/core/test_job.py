@@ -113,6 +113,14 @@ def test_biases_fitted_to_classes_count_samples_by_their_weights():
     np.testing.assert_allclose(bias, logs - logs.mean(), rtol=1e-12)
 
 
+def test_biases_are_fitted_to_classes_of_any_kind_of_integer():
+    config = replace(CONFIG, fit_bias=True)
+    kinds = [KINDS, KINDS.astype(np.uint64)]
+    jobs = [Job(config, varied(DATASET, train_labels=each), open_backend()) for each in kinds]
+    first, second = (job.initial_network(np.random.RandomState(0)) for job in jobs)
+    np.testing.assert_array_equal(first[-1].bias, second[-1].bias)
+
+
 def test_biases_fitted_to_numbers_count_samples_by_their_weights():
     numbers = np.linspace(3.0, 5.0, 90)
     job, bias = fitted_with_weights(numbers)
