@@ -56,7 +56,7 @@ class Work(NamedTuple):
     """The process of the sweep, whose end ends the member too. None on a cluster."""
     version: str = __version__
 
-    def stopped(self) -> bool:
+    def must_stop(self) -> bool:
         """Return whether to save and stop.
 
         A share that cannot be asked for the moment does not stop a member.
@@ -126,17 +126,17 @@ def train_member(work: Work) -> Ending:
 
 
 def _train(work: Work) -> Ending:
-    if work.stopped():
+    if work.must_stop():
         return Ending(work.name, INTERRUPTED)
     run = SweepFolder(work.sweep_dir).run(work.name)
     training = run.training(
-        lambda: _prepare(work), wait=_HANDOVER, save_now=work.stopped
+        lambda: _prepare(work), wait=_HANDOVER, save_now=work.must_stop
     )
     with training as (_, events):
         if run.result() is None:  # else a process of a killed sweep has just ended it
             for event in events:
                 can_stop = event.checkpoint or event.position.epoch == WARM_UP_EPOCH
-                if can_stop and not event.closing and work.stopped():
+                if can_stop and not event.closing and work.must_stop():
                     return Ending(work.name, INTERRUPTED)
         return Ending(work.name, FINISHED, run.result())
 

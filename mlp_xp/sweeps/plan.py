@@ -242,7 +242,7 @@ def make_plan(
     The settings are not yet checked with the data of the member.
 
     Args:
-        base: The settings that do not vary.
+        base: The settings of all members, before their own values.
         given: For each setting a single value, or several. Texts such as "0..31" are
             spans. A value of `hidden` is a number, for one layer, or a tuple. `cv`
             without `fold` stands for all its folds.
