@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlp_xp.backends.memory import (
-    NotEnoughMemoryError,
     available_bytes,
     in_units,
     share_devices,
@@ -32,14 +31,14 @@ from mlp_xp.runs.sweep_folder import (
 )
 from mlp_xp.sweeps._trials import Trials
 from mlp_xp.sweeps._workers import KILLED, Workers, connect, this_machine, train_all
-from mlp_xp.sweeps.member import Ending, Work, key_of, load, of_data
+from mlp_xp.sweeps.member import OUT_OF_MEMORY, Ending, Work, key_of, load, of_data
 from mlp_xp.sweeps.plan import Plan, examples
 from mlp_xp.sweeps.summary import write_summary
 
 # Bytes of a process beside its data and training. An open backend was measured to take
 # 234 MiB with PyTorch, 174 MiB with JAX and 52 MiB with NumPy.
 OF_A_PROCESS = 250 << 20
-_SHORT_OF_MEMORY = (MemoryError.__name__, NotEnoughMemoryError.__name__)
+_SHORT_OF_MEMORY = [kind.__name__ for kind in OUT_OF_MEMORY]
 
 
 def run_sweep(
