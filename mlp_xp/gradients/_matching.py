@@ -176,7 +176,12 @@ def readings(
         shapes = [np.shape(after.get(name, 0)) for name in own]
         if needed <= named or shapes != [array.shape for array in own.values()]:
             return [Reading(found)]
-    updates = _updates(own, after, found, rates, outcome.state)
+    updates = []
+    for rate_name, before in rates.items():
+        # A rate may change before the update.
+        for rate in {before, outcome.state.get(rate_name, before)}:
+            changes = {name: (own[name] - after[name]) / rate for name in own}
+            updates.append(Reading(found | changes, rate))
     if needed <= named:
         if len(updates) == 1:
             return [Reading(found, updates[0].rate, updates[0].gradients)]
@@ -187,23 +192,6 @@ def readings(
     if is_likely or "rate" in map(role_of, clear):
         return updates + plain
     return plain + updates
-
-
-def _updates(
-    before: Mapping[str, Array],
-    after: Mapping[str, Array],
-    found: dict[str, Array],
-    rates: Mapping[str, float],
-    state: Mapping[str, Any],
-) -> list[Reading]:
-    """Return the readings (before - after) / rate, one for each possible rate."""
-    updates = []
-    for rate_name, rate_before in rates.items():
-        # A rate may change before the update.
-        for rate in {rate_before, state.get(rate_name, rate_before)}:
-            changes = {name: (before[name] - after[name]) / rate for name in before}
-            updates.append(Reading(found | changes, rate))
-    return updates
 
 
 def _ask_for_rate(rates: Mapping[str, float], *, is_needed: bool) -> None:
