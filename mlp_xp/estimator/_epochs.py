@@ -79,10 +79,10 @@ def make_config(activation: str, optimizer: Any, *, decays: bool) -> TrainConfig
 
 
 def make_rates(optimizer: Any, batch_size: int, decay: np.ndarray) -> Rates:
-    """Return the rates of the next steps, float64 (steps,) each.
+    """Return the rates of the next steps, float64 (steps,) each, and count the steps.
 
-    scikit-learn's Adam counts the steps, but an epoch as one step. The missing steps
-    are added here.
+    scikit-learn's Adam counts the steps in `optimizer.t`, but an epoch as one step. The
+    missing steps are added to `optimizer.t` here.
 
     Args:
         optimizer: scikit-learn's optimiser.
@@ -248,10 +248,10 @@ class Training:
                 for layer in network
                 for array in list(layer) * count
             ]
-        moved = (transfer(array, self.backend, self.backend.dtype) for array in kept)
+        arrays = (transfer(array, self.backend, self.backend.dtype) for array in kept)
         slots = []
         for _ in network:
-            pairs = tuple(Layer(next(moved), next(moved)) for _ in range(count))
+            pairs = tuple(Layer(next(arrays), next(arrays)) for _ in range(count))
             slots.append(self._copied(pairs))
         self.state = State(self._copied(network), tuple(slots))
 

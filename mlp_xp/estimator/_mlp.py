@@ -53,7 +53,7 @@ TASKS = {"softmax": CLASSES, "logistic": LABELS, "identity": REGRESSION}
 def with_parameters_of(theirs: Callable[..., None], *more: str) -> Callable[..., None]:
     """Return an `__init__` with scikit-learn's parameters, `more` and ADDED.
 
-    Those of scikit-learn keep their defaults. The others are None by default.
+    scikit-learn's parameters keep their defaults. The others are None by default.
     """
     parameters = list(inspect.signature(theirs).parameters.values())
     for name in (*more, *ADDED):
@@ -211,8 +211,8 @@ class _MLP(BaseEstimator):
     ) -> tuple[State, bool]:
         """Train on the backend, in scikit-learn's loop.
 
-        Return the network with the optimiser's slots, and whether the loss of the epoch
-        that the network is from is finite.
+        Return the network with the optimiser's slots. The second result is whether the
+        loss was finite in the epoch of this network.
         """
         task = TASKS[self.out_activation_]
         labels = np.argmax(y, axis=1) if task.exclusive else y

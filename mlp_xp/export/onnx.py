@@ -179,10 +179,11 @@ def _kinds(models: Sequence[Model]) -> dict[str, str]:
     Raises:
         MlpXpError: Models read a column in different ways.
     """
-    tables = {model.signature.columns for model in models}
-    is_by_name = len(tables) > 1 or models[0].signature.form == "columns"
+    different = {model.signature.columns for model in models}
+    has_names = None not in different
+    is_by_name = len(different) > 1 or models[0].signature.form == "columns"
     kinds: dict[str, str] = {}
-    if not (all(tables) and is_by_name):
+    if not (has_names and is_by_name):
         return kinds
     for model in models:
         for column in model.signature.columns.columns:
@@ -204,12 +205,12 @@ def _outputs(
     xp: Any,
 ) -> dict[str, Array]:
     """Return the outputs of the graph by name."""
-    each = []
+    of_models = []
     for model in models:
         features = _features(model, inputs, columns, dtype, xp)
-        each.append(xp.astype(_predictions(model, features, xp), dtype))
-    first, *others = each
-    predictions = sum(others, first) / len(each)
+        of_models.append(xp.astype(_predictions(model, features, xp), dtype))
+    first, *others = of_models
+    predictions = sum(others, first) / len(of_models)
     signature = models[0].signature
     task = signature.task
     outputs = {} if task.floats else {"probabilities": predictions}

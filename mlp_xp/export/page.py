@@ -76,7 +76,7 @@ def write_page(
     """Write the page of a model.
 
     Weights are float32. If they have more than FLOAT32_UP_TO bytes, they are float16,
-    unless this changes a prediction for the test set.
+    unless there is no test set, or float16 changes a prediction for it.
 
     Args:
         path: The file to write, which ends in .html.

@@ -177,9 +177,9 @@ def readings(
         if needed <= named or shapes != [array.shape for array in own.values()]:
             return [Reading(found)]
     updates = []
-    for name, before in rates.items():
+    for rate_name, before in rates.items():
         # A rate may change before the update.
-        for rate in {before, outcome.state.get(name, before)}:
+        for rate in {before, outcome.state.get(rate_name, before)}:
             changes = {name: (own[name] - after[name]) / rate for name in own}
             updates.append(Reading(found | changes, rate))
     if needed <= named:

@@ -86,7 +86,7 @@ def named(parameters: Any, function: Callable[..., Any]) -> dict[str, Any]:
     if len(others) == 1:
         return {others[0]: tuple(parameters)}
     raise MlpXpError(
-        f"{_name(function)} takes other than {len(parameters)} parameters",
+        f"{_name(function)} does not take {len(parameters)} parameters",
         remedy="give one for each argument, or a dictionary",
         setting="parameters",
     )
@@ -191,7 +191,9 @@ class Search:
             return
         for attribute, child in vars(kind).items():
             is_special = attribute.startswith("__")
-            function = getattr(child, "__func__", getattr(child, "fget", child))
+            getter = getattr(child, "fget", child)  # of a property
+            # Of a class method or a static method.
+            function = getattr(child, "__func__", getter)
             if type(child) in _DATA and not is_special:
                 self.places.append((partial(setattr, kind, attribute), child))
                 self._visit_all({attribute: child}, name)
@@ -455,21 +457,21 @@ class _Call:
         """Raise an error if names do not tell the values of arguments."""
         lacks_y = "target" in self.roles.keys() - roles and self.stage != "forward"
         is_short = len(unknown) > len(self.values)
-        which = f"cannot tell which argument is %s: {some(unknown)}"
+        names = some(unknown)
         if is_short and "input" not in roles and self.stage != "loss":
-            words = which % "x or y", "call them x and y"
+            fault = f"cannot tell which argument is x or y: {names}"
+            remedy = "call them x and y"
         elif lacks_y and (is_short or (unknown and self.stage == "backward")):
-            words = which % "y", "call it y, or leave y out if it is an error"
+            fault = f"cannot tell which argument is y: {names}"
+            remedy = "call it y, or leave y out if it is an error"
         elif is_short:
-            words = (
-                f"no value is known for {unknown[-1]!r}",
-                "give parameters, as in (W1, b1), or a function of x and y only",
-            )
+            fault = f"no value is known for {unknown[-1]!r}"
+            remedy = "give parameters, as in (W1, b1), or a function of x and y only"
         elif self.stage == "error" and not unknown:
-            words = "no argument takes an error", "give y, or x as y for an autoencoder"
+            fault = "no argument takes an error"
+            remedy = "give y, or x as y for an autoencoder"
         else:
             return
-        fault, remedy = words
         raise MlpXpError(f"{_name(function)}: {fault}", remedy=remedy, setting="code")
 
 

@@ -42,7 +42,8 @@ class Row(NamedTuple):
         """Return the row as texts."""
         numbers = self.yours, self.difference, self.package
         shown = ["" if number is None else f"{number:.4g}" for number in numbers]
-        if not self.is_right and shown[0] == shown[1] != "":
+        yours, difference, _ = shown
+        if not self.is_right and yours and yours == difference:
             # Such as a gradient rounded to float32.
             shown = ["" if number is None else f"{number:.10g}" for number in numbers]
         return [self.name, "right" if self.is_right else "wrong", self.entry, *shown]

@@ -37,20 +37,31 @@ from mlp_xp.gradients._program import (
 from mlp_xp.gradients._report import GradientCheck, Row
 
 _SAMPLED, _LARGEST = 16, 8  # entries of each array that are compared
+_COMPARED = _SAMPLED + _LARGEST
 _FORWARD = (
-    *("forward", "predict", "feedforward", "feed_forward", "forward_propagation"),
+    "forward",
+    "predict",
+    "feedforward",
+    "feed_forward",
+    "forward_propagation",
     "query",
 )
 _BACKWARD = (
-    *("backward", "backprop", "backward_propagation", "gradient", "gradients"),
-    *("train", "train_step", "update"),
+    "backward",
+    "backprop",
+    "backward_propagation",
+    "gradient",
+    "gradients",
+    "train",
+    "train_step",
+    "update",
 )
 _LOSS = ("loss", "compute_loss", "cost", "compute_cost")
 _ZERO = "it is 0: never computed, or overwritten"
 _AXIS = "the axis of the samples is left: use sum(axis=0) without keepdims=True"
 _NO_AXIS = "the axis of the samples is missing: use keepdims=True"
 _STEPS = "no usual mistake of one step; with several steps in a call, give x[:1], y[:1]"
-_UPDATE = "the update is another than learning_rate times this, and is not checked"
+_UPDATE = "the update is not learning_rate times this gradient, and is not checked"
 _SMALL_TERM = "a small term of your loss is missing, such as a penalty on the weights"
 
 
@@ -77,8 +88,9 @@ def check_gradients(
     Numerical Optimization, 2006, section 8.1). eps_f is eps |f| and eight times the
     noise of f, from fifth differences at 16 points (after More and Wild, 2011). Of each
     array, 24 entries are compared. Eight are the largest deviations from this package's
-    layers, or the largest gradients without such layers. The others are random. All
-    entries together are compared along a random direction.
+    layers, or the largest gradients without such layers. The others are random. Unless
+    the layers have the same loss up to rounding, all entries of a larger array are also
+    compared together, along a random direction.
 
     A mistake is named only if it gives the same numbers in this package's layers.
 
@@ -448,8 +460,8 @@ class _Check:
                 is_right |= self._same(yours, other)
             entry = str([int(each) for each in index])
             rows.append(Row(name, is_right, entry, yours, exact, other, tolerance))
-            is_first = len(rows) == _LARGEST + _SAMPLED < array.size
-            if is_first and not self.is_exact and all(row.is_right for row in rows):
+            is_sample = len(rows) == _COMPARED and array.size > _COMPARED
+            if is_sample and not self.is_exact and all(row.is_right for row in rows):
                 entries = self._doubtful(name, array)
         worst = max(rows, key=Row.doubt)
         return worst._replace(compared=len(rows))

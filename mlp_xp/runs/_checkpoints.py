@@ -73,7 +73,7 @@ def write_position(
     """
     network, layers_slots = position.state
     tensors = _tensors_of("network", network, backend)
-    # Slot j of all layers is stored like a network of its own.
+    # Slot j of the optimiser, of all layers, is stored like a network: `kept.j`.
     for j, slot in enumerate(zip(*layers_slots, strict=True)):
         tensors |= _tensors_of(f"kept.{j}", slot, backend)
     record = {name: getattr(position, name) for name in NUMBERS}

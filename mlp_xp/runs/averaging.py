@@ -32,13 +32,15 @@ def average(networks: Sequence[Network], backend: Backend) -> Network:
     for depth, layers in enumerate(zip(*networks, strict=True)):
         blocks = [backend.to_numpy(layer.weights) for layer in layers]
         bias = np.stack([backend.to_numpy(layer.bias) for layer in layers])
-        # (input, network, unit): all networks read the same inputs
-        weights = np.stack(blocks, axis=1)
         if depth:
             # (network, unit, network, unit): 0 between units of different networks
-            weights = np.zeros((count, *weights.shape), weights.dtype)
+            inputs, outputs = blocks[0].shape
+            weights = np.zeros((count, inputs, count, outputs), blocks[0].dtype)
             for i, block in enumerate(blocks):
                 weights[i, :, i, :] = block
+        else:
+            # (input, network, unit): all networks read the same inputs
+            weights = np.stack(blocks, axis=1)
         if depth == last:
             weights, bias = weights.sum(axis=-2) / count, bias.sum(axis=0) / count
         joined.append(Layer(weights.reshape(-1, bias.size), bias.reshape(-1)))

@@ -98,7 +98,8 @@ def _models_of(given: Model | str | Path) -> list[Model]:
     if len(finished) < len(rows):
         counts = f"only {len(finished)} of {len(rows)} members of this sweep"
         fault = f"{counts} have finished; the others are left out"
-        warnings.warn(MlpXpWarning(fault, file=folder), stacklevel=2)
+        # For the caller of evaluate, predict or export_onnx.
+        warnings.warn(MlpXpWarning(fault, file=folder), stacklevel=4)
     return [load_run(row.folder) for row in finished]
 
 

@@ -101,9 +101,10 @@ def evaluate(
 
     Raises:
         RunError: The networks do not fit together, hold out different rows of their own
-            data, read different labels in other data, or have non-finite outputs; or no
-            row is left; or the backend is in float32, and the run's data are known in
-            float64.
+            data, or read different labels in other data; or no row is left; or the
+            backend is in float32, and the run's data are known in float64.
+        MlpXpError: The outputs of a network, or its loss, are not finite. Or no data
+            are given, and the data of the training are not known.
         DatasetError: The data cannot be read, or do not fit the networks.
         BackendError: The array library or the device is not available.
 
@@ -118,10 +119,12 @@ def evaluate(
     labels = found[0].backend.to_numpy(tests[0].labels)
     results, logits, metrics = [], [], []
     for model, test in zip(found, tests, strict=True):
-        result = model.evaluate(test.inputs, test.labels)
+        z = model.backend.to_numpy(model.logits(test.inputs))
+        signature = model.signature
+        values = model.backend.check_labels(test.labels, len(test), signature)
+        result = signature.task.evaluate(z, values, signature.units)
         if not math.isfinite(result.loss):
             raise model.not_finite()
-        z = model.backend.to_numpy(model.logits(test.inputs))
         results.append(result)
         logits.append(z)
         metrics.append(metrics_of(model, result, z, labels))
@@ -193,7 +196,7 @@ def _own_data(
     options = settings.data_options
     if not is_own(settings.data, options):
         options = DataOptions()
-    key = str(settings.data), options, model.backend, model.signature.columns
+    key = str(settings.data), options, model.backend
     if key not in known:
         # The training has given the warnings already.
         with warnings.catch_warnings(action="ignore", category=MlpXpWarning):

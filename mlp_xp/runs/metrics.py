@@ -139,7 +139,8 @@ def _scores(
 ) -> dict[str, Any]:
     """Return precision, recall and F1 of each output, or their means.
 
-    `zero_division` stands for 0 / 0, and `labels` are the outputs in a mean.
+    `zero_division` stands for 0 / 0. `labels` are the outputs to score, or None for all
+    outputs that occur.
     """
     from sklearn import metrics
 

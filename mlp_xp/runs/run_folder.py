@@ -467,10 +467,11 @@ class RunFolder(LockedFolder):
     def _continue(self, experiment: Experiment, position: Position) -> str | None:
         """Make the files fit the checkpoint and the number of epochs.
 
-        An unfinished run loses its old pictures. A finished run that is trained longer
-        is moved aside, and stays whole until the longer run has a checkpoint. A
-        finished run that is not trained longer keeps its model, its result and its
-        pictures, which the caller may draw again. Returns the result of `_write_rows`.
+        An unfinished run loses its old result and pictures. A finished run that is
+        trained longer is moved aside, and stays whole until the longer run has a
+        checkpoint. A finished run that is not trained longer keeps its model, its
+        result and its pictures, which the caller may draw again. Returns the result of
+        `_write_rows`.
         """
         record, lines = self.record(), self._kept_lines(position.reports)
         before = record["settings"]
@@ -481,8 +482,9 @@ class RunFolder(LockedFolder):
                 settings[name] = now[name]
         is_longer = settings["epochs"] > before["epochs"]
         if not self.has_ended():
-            with file_errors(self.path, "remove the old pictures in"):
-                for name in PICTURES:
+            with file_errors(self.path, "remove the old result and pictures in"):
+                # A finished run that has lost its model still has its result.
+                for name in (RESULT, *PICTURES):
                     remove(self.path / name)
         elif is_longer:
             _replacing.begin(self.path)

@@ -50,8 +50,8 @@ class Settings:
     data_options: DataOptions = field(default_factory=DataOptions)
     start_from: str | None = setting(None, is_path=True, group="Run")
     """Begin with the trained weights of this run, which needs the same hidden layers.
-    If the classes differ, the output layer is drawn as for a new run. Inputs are
-    prepared as the new data require.
+    If the task or the outputs differ, the output layer is drawn as for a new run.
+    Inputs are prepared as the new data require.
     """
     networks: int = setting(1, least=1, most=100, group="Run")
     """Train this many networks, one after the other, and average their outputs: the
@@ -274,10 +274,11 @@ def fitted_to(
 ) -> Settings:
     """Return settings of a recipe that fit the number of training samples.
 
-    Batches are not larger than the training set. The batches of `own` have about twice
-    the square root of its rows. Its networks see one and a half million rows, or a few
-    more, and are reported at most once an epoch, or after 10 000 rows. With more than
-    60 000 rows, they have no dropout, and see three million rows.
+    Batches are not larger than the training set. The batches of `own` have the lowest
+    power of two from 16 to 512 that is at least twice the square root of the rows to
+    train on. Its networks see at most one and a half million rows, rounded up to whole
+    epochs. A report follows 10 000 rows or an epoch, whichever is more. With more than
+    60 000 rows, they have no dropout, and see at most three million rows.
 
     Args:
         settings: The settings.

@@ -52,7 +52,7 @@ class Index(NamedTuple):
     """The plan of a sweep, as in sweep.json."""
 
     base: Settings
-    """The settings that do not vary."""
+    """The settings of all members, before their own values."""
     sums: dict[str, str]
     """The checksums of the data, and of the models to start from, by name."""
     members: tuple[Member, ...]

@@ -129,7 +129,8 @@ def read_row(run: RunFolder) -> Row:
     """
     folder = run.path
     row = Row(folder.resolve().name, folder, {}, INTERRUPTED)
-    # First, because a run may end after this line: then it has a result.
+    # The holder is read before the result. If the run ends in between, the holder is
+    # out of date, but the result is there and decides.
     user = run.holder()
     if user:
         row = row._replace(state=IN_USE, reason=f"in use by {user}")
@@ -326,7 +327,7 @@ def select_rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
     """Return the rows for which all conditions are true.
 
     Examples of conditions are `optimizer=adam`, `learning_rate<0.1` and
-    `hidden=512,256`. A row without a value meets only `!=`.
+    `hidden=512,256`. A row without a value meets `=none`, and `!=` with any other word.
 
     Raises:
         MlpXpError: A condition is invalid.

@@ -26,7 +26,7 @@ class Trials:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._plan = plan
-        self._failed = optuna.trial.TrialState.FAIL
+        self._fail_state = optuna.trial.TrialState.FAIL
         self._distributions = {
             name: _distribution(values) for name, values in plan.sampled.items()
         }
@@ -65,7 +65,7 @@ class Trials:
         if len(scores) < members:
             return
         if None in scores:
-            self._study.tell(number, state=self._failed)
+            self._study.tell(number, state=self._fail_state)
         else:
             self._study.tell(number, fmean(scores))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_xp import __version__
+from mlp_xp.backends.failures import BackendOutOfMemory
 from mlp_xp.backends.memory import NotEnoughMemoryError
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import threads_chosen
@@ -28,6 +29,8 @@ from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED, SweepFolder
 from mlp_xp.show.numbers import score_text
 from mlp_xp.system import has_lost
 
+# The errors of a process that finds too little memory. Another process may have more.
+OUT_OF_MEMORY = (MemoryError, NotEnoughMemoryError, BackendOutOfMemory)
 # Seconds in which a process of a killed sweep gives up the folder of a member. It stops
 # at its next chunk.
 _HANDOVER = 60.0
@@ -56,12 +59,13 @@ class Work(NamedTuple):
     """The process of the sweep, whose end ends the member too. None on a cluster."""
     version: str = __version__
 
-    def stopped(self) -> bool:
+    def must_stop(self) -> bool:
         """Return whether to save and stop.
 
         A share that cannot be asked for the moment does not stop a member.
         """
-        return self.is_alone() or Path(self.stop_file).exists()
+        # Before Python 3.14, `Path.exists` raises most errors of a share.
+        return self.is_alone() or os.path.exists(self.stop_file)  # noqa: PTH110
 
     def is_alone(self) -> bool:
         """Return whether the process of the sweep has gone."""
@@ -112,7 +116,7 @@ def train_member(work: Work) -> Ending:
             error.notes.clear()  # they say how to resume a single run
         is_of_worker = isinstance(error, FileError | InUseError | WorkerError)
         # Another machine may have the memory.
-        if not work.parent and isinstance(error, NotEnoughMemoryError | MemoryError):
+        if not work.parent and isinstance(error, OUT_OF_MEMORY):
             is_of_worker = True
         ending = Ending(
             work.name,
@@ -126,17 +130,17 @@ def train_member(work: Work) -> Ending:
 
 
 def _train(work: Work) -> Ending:
-    if work.stopped():
+    if work.must_stop():
         return Ending(work.name, INTERRUPTED)
     run = SweepFolder(work.sweep_dir).run(work.name)
     training = run.training(
-        lambda: _prepare(work), wait=_HANDOVER, save_now=work.stopped
+        lambda: _prepare(work), wait=_HANDOVER, save_now=work.must_stop
     )
     with training as (_, events):
         if run.result() is None:  # else a process of a killed sweep has just ended it
             for event in events:
                 can_stop = event.checkpoint or event.position.epoch == WARM_UP_EPOCH
-                if can_stop and not event.closing and work.stopped():
+                if can_stop and not event.closing and work.must_stop():
                     return Ending(work.name, INTERRUPTED)
         return Ending(work.name, FINISHED, run.result())
 
@@ -160,6 +164,8 @@ def _prepare(work: Work) -> Experiment:
         if backend.threads.adjustable and not threads_chosen():
             backend = backend.on_threads(1, "a member of a sweep")
         dataset, crc32 = load(of_data(settings), work.cache_dir)
+    except OUT_OF_MEMORY:
+        raise
     # The process of the sweep has loaded the same data, so the fault is here.
     except (MlpXpError, ModuleNotFoundError) as error:
         raise WorkerError(f"on {here}: {error}") from error
@@ -188,7 +194,7 @@ def key_of(settings: Settings) -> str:
 
 def of_data(settings: Settings) -> Settings:
     """Return settings without training. They are equal for members on the same data."""
-    return replace(settings, train=TrainConfig(), start_from=None)
+    return replace(settings, train=TrainConfig(), start_from=None, networks=1)
 
 
 @functools.lru_cache(maxsize=1)

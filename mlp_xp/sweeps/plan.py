@@ -220,6 +220,7 @@ def plan_of(
         ConfigError: There is no such recipe, or a setting is out of range.
         MlpXpError: The base is something else.
     """
+    values = {name: _as_python(value) for name, value in values.items()}
     if isinstance(base, str):
         check_choice("base", base, RECIPES)
         settings = of_recipe(RECIPES[base], values)
@@ -229,6 +230,15 @@ def plan_of(
     remedy = "give Settings, a TrainConfig, or the name of a recipe"
     check_type(base, Settings | None, "base", remedy)
     return make_plan(base or Settings(), values, options)
+
+
+def _as_python(value: Any) -> Any:
+    """Return lists and numbers of Python for arrays and numbers of NumPy."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return type(value)(map(_as_python, value))
+    return value
 
 
 def make_plan(
@@ -242,7 +252,7 @@ def make_plan(
     The settings are not yet checked with the data of the member.
 
     Args:
-        base: The settings that do not vary.
+        base: The settings of all members, before their own values.
         given: For each setting a single value, or several. Texts such as "0..31" are
             spans. A value of `hidden` is a number, for one layer, or a tuple. `cv`
             without `fold` stands for all its folds.

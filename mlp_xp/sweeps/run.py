@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlp_xp.backends.memory import (
-    NotEnoughMemoryError,
     available_bytes,
     in_units,
     share_devices,
@@ -32,14 +31,14 @@ from mlp_xp.runs.sweep_folder import (
 )
 from mlp_xp.sweeps._trials import Trials
 from mlp_xp.sweeps._workers import KILLED, Workers, connect, this_machine, train_all
-from mlp_xp.sweeps.member import Ending, Work, key_of, load, of_data
+from mlp_xp.sweeps.member import OUT_OF_MEMORY, Ending, Work, key_of, load, of_data
 from mlp_xp.sweeps.plan import Plan, examples
 from mlp_xp.sweeps.summary import write_summary
 
 # Bytes of a process beside its data and training. An open backend was measured to take
 # 234 MiB with PyTorch, 174 MiB with JAX and 52 MiB with NumPy.
 OF_A_PROCESS = 250 << 20
-_SHORT_OF_MEMORY = (MemoryError.__name__, NotEnoughMemoryError.__name__)
+_SHORT_OF_MEMORY = [kind.__name__ for kind in OUT_OF_MEMORY]
 
 
 def run_sweep(
@@ -59,8 +58,9 @@ def run_sweep(
         say: Called with lines about the whole sweep.
 
     Raises:
-        DatasetError: The data cannot be read. This error and the next one are raised
-            before anything is written.
+        DatasetError: The data cannot be read. This error, ConfigError and BackendError
+            are raised before anything is written.
+        ConfigError: The data set is too small for the settings.
         BackendError: The array library is not available.
         RunError: The folder is in use, belongs to something else, or has a sweep with
             other data.
@@ -114,8 +114,8 @@ def survey(
 
     Returns:
         The checksums of the data, by `key_of`, and of the models to start from, and the
-        number of members to train at once on this machine: one per core, or as many as
-        the memory admits, and one on a GPU.
+        number of members to train at once on this machine. It is `jobs`, or else one
+        per core, and one on a GPU, but at most as many as the memory admits.
 
     Raises:
         DatasetError: The data cannot be read.
@@ -202,7 +202,7 @@ class _Sweep:
     def earlier(self) -> Iterator[Ending]:
         """Yield the endings of members from earlier calls."""
         for name in self.members:
-            ending = self._earlier(name)
+            ending = self._earlier_ending(name)
             if ending:
                 yield self._note(ending._replace(earlier=True))
 
@@ -234,7 +234,8 @@ class _Sweep:
             for ending in endings:
                 yield self._note(ending)
 
-    def _earlier(self, name: str) -> Ending | None:
+    def _earlier_ending(self, name: str) -> Ending | None:
+        """Return how a member has ended in an earlier call, or None."""
         failure = self.failures.get(name)
         try:
             result = self.folder.run(name).result()

@@ -104,7 +104,7 @@ QUESTIONS = {
     "too few parameters": (
         "",
         "check_gradients((deep, deep_gradients), x, Y, P[:3])",
-        "parameters: deep takes other than 3 parameters; give one for each",
+        "parameters: deep does not take 3 parameters; give one for each",
     ),
     # Gradients.
     "no gradients": (

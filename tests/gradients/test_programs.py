@@ -489,7 +489,10 @@ def test_a_program_is_judged(name):
             "check_gradients((forward, wrong), x, Y, (W, b), loss=loss)",
             "W, b: -t / p + (1 - t) / (1 - p), without the derivative of sigmoid",
         ),
-        (*CASES["gradients of another update"][:2], "W, b: the update is another than"),
+        (
+            *CASES["gradients of another update"][:2],
+            "W, b: the update is not learning_rate times",
+        ),
         (
             """
             class Own(Net):

@@ -105,8 +105,10 @@ def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
     expected = evaluate(runs[:2]).result
     # a run counts once
     for given in (str(sweep), [sweep, members[0]]):
-        with pytest.warns(MlpXpWarning, match="only 2 of 3 members of this sweep have"):
+        said = "only 2 of 3 members of this sweep have"
+        with pytest.warns(MlpXpWarning, match=said) as told:
             found = evaluate(given)
+        assert told[0].filename == __file__
         assert found.result == expected
         assert [run_of(model).path for model in found.models] == members
     outcome = call("evaluate", sweep)

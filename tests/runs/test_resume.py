@@ -249,6 +249,19 @@ def test_a_resume_of_a_run_that_has_ended_writes_a_lost_model_again(
     assert_same_run(shorter_run, finished_shorter)
 
 
+def test_a_longer_run_of_a_run_that_had_lost_its_model_has_not_ended_when_killed(
+    small_run, shorter_run, monkeypatch
+):
+    """The result of the shorter run is not its result."""
+    (shorter_run / "model.safetensors").unlink()
+    with monkeypatch.context() as patch:
+        die_at(patch, RunFolder._save, 1)
+        assert call("train --epochs 3 --resume", shorter_run).code == 130
+    assert not RunFolder(shorter_run).has_ended()
+    output_of("train --resume", shorter_run)
+    assert_same_run(shorter_run, small_run)
+
+
 def test_a_longer_run_saves_where_it_is_stopped_in_its_first_new_epoch(
     small_run, shorter_run
 ):

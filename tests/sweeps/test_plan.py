@@ -6,6 +6,7 @@ For refused sweeps see test_messages.py.
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import mlp_xp
@@ -13,7 +14,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.declared import ConfigError
 from mlp_xp.runs.settings import Settings
-from mlp_xp.sweeps.plan import SweepOptions, examples, make_plan
+from mlp_xp.sweeps.plan import SweepOptions, examples, make_plan, plan_of
 
 
 def test_a_grid_has_each_combination_once():
@@ -41,6 +42,28 @@ def test_a_grid_has_each_combination_once():
         f"{i:04d}" for i in range(plan.total)
     ]
     assert plan.base.dtype == "float32"
+
+
+def test_values_may_be_arrays_and_numbers_of_numpy():
+    """The same sweep, to the name of its folder, as with the values of Python."""
+    plain = {
+        "seed": [0, 1, 2],
+        "learning_rate": [0.25, 0.5],
+        "hidden": [(), 4, (5, 3)],
+        "validation": [0, 10],
+        "epochs": 9,
+    }
+    of_numpy = {
+        "seed": [*np.arange(3)],
+        "learning_rate": np.array([0.25, 0.5]),
+        "hidden": [(), np.int64(4), (np.int64(5), 3)],
+        "validation": np.array([0, 10]),
+        "epochs": np.int64(9),
+    }
+    expected = plan_of("own", plain, SweepOptions())
+    plan = plan_of("own", of_numpy, SweepOptions())
+    assert plan == expected
+    assert plan.folder().path == expected.folder().path
 
 
 def test_samples_are_different_and_in_their_ranges_and_have_each_seed_and_fold():

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from helpers import Outcome, assert_one_line, assert_same_run, call
@@ -21,9 +22,12 @@ from sweeping import (
 )
 
 import mlp_xp
+from mlp_xp.backends.failures import BackendOutOfMemory
 from mlp_xp.backends.memory import NotEnoughMemoryError
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.commands.sweep import _HEADER as HEADER
 from mlp_xp.data.arrays import DatasetError
+from mlp_xp.data.datasets import load_dataset
 from mlp_xp.files import FileError
 from mlp_xp.runs.loading import read_config
 from mlp_xp.runs.settings import Settings, settings_of
@@ -244,6 +248,12 @@ class UnseenFolder(SweepFolder):
             2,
             "needs 9 GiB",
         ),
+        (
+            "mlp_xp.runs.run_folder.write_model",
+            fails_with(BackendOutOfMemory("no room on the GPU")),
+            2,
+            "no room on the GPU",
+        ),
     ],
 )
 @pytest.mark.usefixtures("inline")
@@ -263,14 +273,26 @@ def test_what_a_worker_lacks_fails_no_member_and_ends_the_command(
     assert sweep(data_dir, folder, TWO, epochs=1).code == 0
 
 
+def load_without_memory(*_: object) -> None:
+    with open_backend().reporting("a transfer to the device"):
+        raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("place", "effect"),
+    [
+        (
+            "mlp_xp.runs.experiment.check_memory",
+            fails_with(NotEnoughMemoryError("needs 9 GiB")),
+        ),
+        ("mlp_xp.sweeps.member.load", load_without_memory),
+    ],
+)
 @pytest.mark.usefixtures("inline")
 def test_a_member_that_needs_more_memory_than_this_machine_has_fails_alone(
-    data_dir, tmp_path, monkeypatch
+    place, effect, data_dir, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(
-        "mlp_xp.runs.experiment.check_memory",
-        fails_with(NotEnoughMemoryError("needs 9 GiB")),
-    )
+    monkeypatch.setattr(place, effect)
     assert sweep(data_dir, tmp_path / "s", TWO).code == 1
     assert {*SweepFolder(tmp_path / "s").failures()} == {"0000", "0001"}
 
@@ -323,6 +345,15 @@ def test_the_run_of_another_sweep_in_a_members_folder_does_not_count(
 
 
 # How many at once.
+
+
+def test_members_on_the_same_data_load_them_once(monkeypatch, data_dir):
+    loading = Mock(wraps=load_dataset)
+    monkeypatch.setattr("mlp_xp.sweeps.member.load_dataset", loading)
+    base = settings_of(Settings(data_dir=str(data_dir)), SMALL)
+    values = {"seed": [0, 1], "hidden": [4, 5], "networks": [1, 3]}
+    running.survey(make_plan(base, values))
+    loading.assert_called_once()
 
 
 def test_the_memory_limits_how_many_are_trained_at_once(monkeypatch, data_dir):

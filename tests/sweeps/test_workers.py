@@ -1,6 +1,7 @@
 """The processes of a sweep: kills, signals, and how the same command goes on."""
 
 import contextlib
+import errno
 import os
 import random
 import signal
@@ -14,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from subprocess import DEVNULL
 from types import SimpleNamespace
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pytest
 from helpers import PATIENCE, assert_one_line, finish, on_a_terminal, start, wait_until
@@ -141,12 +142,19 @@ def test_a_fault_of_a_worker_ends_the_command_before_a_killed_member_goes_on(
     assert not SweepFolder(tmp_path / "s").failures()
 
 
-@pytest.mark.parametrize(("jobs", "state"), [(2, "finished"), (1, "failed")])
+@pytest.mark.parametrize(
+    ("error", "jobs", "state"),
+    [
+        ("MemoryError", 2, "finished"),
+        ("BackendOutOfMemory", 2, "finished"),
+        ("MemoryError", 1, "failed"),
+    ],
+)
 def test_a_member_that_found_too_little_memory_beside_others_is_trained_alone(
-    jobs, state, plan, monkeypatch
+    error, jobs, state, plan, monkeypatch
 ):
     """With one job there were no others, so it has failed."""
-    short = Ending("0000", "failed", error="MemoryError", reason="out of memory")
+    short = Ending("0000", "failed", error=error, reason="out of memory")
     stub = Stub(**{"0000": [short]})
     monkeypatch.setattr(running, "this_machine", stub.workers)
     plan = plan._replace(options=replace(plan.options, jobs=jobs))
@@ -169,6 +177,16 @@ def test_a_member_is_asked_for_only_when_there_is_room_and_the_ending_before_was
         assert len(asked) <= len(seen) + 1
     assert seen == "bcdea"
     assert stub.has_ended
+
+
+def test_a_share_that_does_not_answer_for_a_moment_stops_no_member(tmp_path):
+    work = Work("a", Settings(), frozenset(), tmp_path, "", tmp_path / "stop")
+    away = OSError(errno.EIO, "Input/output error")
+    with patch("os.stat", side_effect=away):
+        has_to_stop = work.must_stop()
+    assert not has_to_stop
+    work.stop_file.touch()
+    assert work.must_stop()
 
 
 def test_a_worker_without_the_package_is_one_line():
