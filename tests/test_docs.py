@@ -104,7 +104,7 @@ NAMES = [
     "CONTRIBUTING.md",
     "data/README.md",
     *sorted(str(path.relative_to(ROOT)) for path in DOCS.rglob("*.md")),
-    *sorted(str(path.relative_to(ROOT)) for path in DOCS.glob("*.ipynb")),
+    *sorted(str(path.relative_to(ROOT)) for path in DOCS.rglob("*.ipynb")),
 ]
 TRANSLATIONS = [name for name in NAMES if ".zh" in name]
 BLOCK = re.compile(
