@@ -117,7 +117,7 @@ UNSEEN = {
 TABLES = CHOSEN_ON | UNSEEN
 _FILES = {source.file for source in CHOSEN_ON.values()}
 NEW = [name for name, source in UNSEEN.items() if source.file not in _FILES]
-"""The tables of which no column was used to choose the recipe."""
+"""The tables with no column on whose training rows the recipe was chosen."""
 GENERATED = {
     "make_friedman1": {"n_samples": 1000, "noise": 1.0},
     "make_friedman3": {"n_samples": 2000, "noise": 0.1},
@@ -611,7 +611,7 @@ def main() -> None:
     unseen = compared(results, quick, NEW, options.splits)
     blocks = [
         every.table("All tables"),
-        unseen.table("Tables that were not used to choose the recipe"),
+        unseen.table("Tables whose training rows were not used to choose the recipe"),
     ]
     if SLOW in titles:
         few = compared(results, titles, TABLES, options.splits)

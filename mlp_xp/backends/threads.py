@@ -21,8 +21,8 @@ from mlp_xp.declared import Setting
 from mlp_xp.system import control_groups
 
 # A run uses all CPUs from this many multiply-adds of a forward pass. If the CPUs have
-# other work, threads wait for each other. Short steps are then up to 16 times slower
-# than on one thread, and steps of this size 1.2 to 2.4 times. See docs/performance.md.
+# other work, threads wait for each other. Short steps are then many times slower than
+# on one thread: see "Threads" in docs/performance.md.
 LARGE_STEP = 4 * 10**9
 # Up to this many multiply-adds of a forward pass, a step takes longer on a GPU than on
 # one CPU core. A step has about 25 launches, and each takes CuPy 10 µs (pull request

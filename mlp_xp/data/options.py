@@ -52,8 +52,9 @@ class DataOptions:
     """Predict one class of each sample, several labels that apply or not, or numbers
     (regression). By default text means classes, and numbers with decimals mean
     regression. Several columns of 0 and 1 mean labels. A few different whole numbers,
-    from -1 to at most twice their count plus 1, mean classes. Other whole numbers mean
-    regression.
+    from -1 to at most twice their count plus 1, mean classes, unless their frequencies
+    look like counts. So do up to 100 numbers of about equal frequency. Other whole
+    numbers mean regression. docs/own_data.md has the rules.
     """
     sample_weight: str | None = setting(None, names_columns=True, group="Data")
     """Column of a table with the weight of each training sample, a number of at least

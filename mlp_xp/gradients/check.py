@@ -88,9 +88,9 @@ def check_gradients(
     Numerical Optimization, 2006, section 8.1). eps_f is eps |f| and eight times the
     noise of f, from fifth differences at 16 points (after More and Wild, 2011). Of each
     array, 24 entries are compared. Eight are the largest deviations from this package's
-    layers, or the largest gradients without such layers. The others are random. Unless
-    the layers have the same loss up to rounding, all entries of a larger array are also
-    compared together, along a random direction.
+    layers, or the largest gradients without such layers. The others are random. Without
+    such layers, all entries of a larger array are also compared along a random
+    direction.
 
     A mistake is named only if it gives the same numbers in this package's layers.
 

@@ -109,8 +109,7 @@ RECIPES = {
         dtype="float32",
         train=replace(_MODERN, epochs=8, batch_size=32, learning_rate=0.02),
     ),
-    # For grey images such as digits. With JAX it takes ten minutes on two cores.
-    # benchmarks/mnist.py measures it.
+    # For grey images such as digits. docs/mnist.md has its time.
     "deformed": Settings(
         dtype="float32",
         train=replace(
