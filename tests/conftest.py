@@ -19,6 +19,7 @@ from data_sets import TINY, write_idx_folder
 from helpers import imported, output_of, small_settings
 
 from mlp_xp.backends import BACKENDS
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.data.datasets import MNIST_DIR, load_dataset
@@ -182,6 +183,17 @@ def strict_flags() -> None:
     )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_wait_for_the_disk() -> Iterator[None]:
+    """Files are written without a wait: the power does not fail in this process.
+
+    Commands in processes of their own wait.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)  # which refuses a wrong descriptor too
+        yield
+
+
 @pytest.fixture(scope="session", params=backend_params())
 def backend(request: pytest.FixtureRequest, strict_flags: None) -> Backend:
     """Each usable backend in float64."""
@@ -192,6 +204,12 @@ def backend(request: pytest.FixtureRequest, strict_flags: None) -> Backend:
 def backend32(request: pytest.FixtureRequest, strict_flags: None) -> Backend:
     """Each usable backend in float32."""
     return open_for_test(request.param, "float32")
+
+
+@pytest.fixture(params=["float64", "float32"])
+def backend_of_each_dtype(request: pytest.FixtureRequest, backend: Backend) -> Backend:
+    """Each usable backend, in float64 and in float32."""
+    return open_backend(backend.name, backend.device_name, request.param)
 
 
 @pytest.fixture(scope="module")

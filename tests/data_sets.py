@@ -184,6 +184,14 @@ def write_npz(path: Path, features: np.ndarray, labels: np.ndarray) -> Path:
     return path
 
 
+def write_npy(path: Path, **arrays: Any) -> Path:
+    """Write a folder with a file for each array."""
+    path.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        np.save(path / f"{name}.npy", array)
+    return path
+
+
 class Mixed(NamedTuple):
     """A table as people have it: text, dates, numbers, true and false, ids, gaps."""
 

@@ -20,6 +20,7 @@ from unittest import mock
 
 import array_api_compat.numpy as numpy
 import numpy as np
+import pytest
 from processes import PATIENCE, popen, run_on_a_terminal
 
 from mlp_xp import commands
@@ -30,6 +31,7 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import Job
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.step import State, initial_state
+from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.run_folder import OVERWRITE, RESUME, RunFolder
 from mlp_xp.runs.settings import Settings
@@ -140,6 +142,18 @@ def assert_one_line(outcome: Outcome, code: int, *parts: str) -> None:
         assert part in outcome.err
 
 
+def refusal(
+    kind: type[MlpXpError], function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> str:
+    """Return the message of an error of the user: one line, with exit code 2."""
+    with pytest.raises(kind) as caught:
+        function(*args, **kwargs)
+    assert caught.value.exit_code == 2
+    assert caught.value.__cause__ is caught.value.__context__, "the cause is not hidden"
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
 def pattern(said: str) -> str:
     """Return a regular expression for words of a line. " ... " stands for any text."""
     return ".*".join(map(re.escape, said.split(" ... ")))
@@ -244,6 +258,12 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 def result(folder: Path) -> dict[str, Any]:
     """Return the closing record of a run, result.json."""
     return json.loads((folder / "result.json").read_text())
+
+
+def stored(page: Path) -> dict[str, Any]:
+    """Return the record of a network in a page."""
+    block = page.read_text("utf-8").partition('type="application/json">')[2]
+    return json.loads(block.partition("</script>")[0])
 
 
 def without_times(record: dict[str, Any]) -> dict[str, Any]:

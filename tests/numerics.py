@@ -7,6 +7,7 @@ import array_api_extra.testing as xpx_testing
 import numpy as np
 
 from mlp_xp.core.backend import Backend
+from mlp_xp.core.dataset import Dataset
 
 
 def assert_close(
@@ -23,6 +24,22 @@ def assert_all_equal(actual: Iterable[Any], expected: Iterable[Any]) -> None:
     """Assert that two sequences of arrays have the same length and the same numbers."""
     for one, other in zip(actual, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def assert_same_data(one: Dataset, other: Dataset, backend: Backend) -> None:
+    """Assert that all that a training sees is the same, bit for bit."""
+    for mine, others in ((one.train, other.train), (one.test, other.test)):
+        assert (mine is None) == (others is None)
+        if mine is None:
+            continue
+        for x, y in ((mine.inputs, others.inputs), (mine.labels, others.labels)):
+            assert x.dtype == y.dtype
+            np.testing.assert_array_equal(backend.to_numpy(x), backend.to_numpy(y))
+        np.testing.assert_array_equal(mine.weights, others.weights)
+    ours, theirs = one.signature, other.signature
+    assert (ours.outputs, ours.task) == (theirs.outputs, theirs.task)
+    assert ours.preparation.function is theirs.preparation.function
+    assert_all_equal(ours.preparation.fitted, theirs.preparation.fitted)
 
 
 def trajectory_tolerance(steps: int, fan_in: int, dtype: Any = np.float64) -> float:

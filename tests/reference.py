@@ -3,8 +3,9 @@
 It is the oracle for every setting of a step.
 """
 
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +39,19 @@ def flat(layers) -> np.ndarray:
     return np.concatenate(
         [np.asarray(array).ravel() for layer in layers for array in layer]
     )
+
+
+def outputs(layers: Iterable[Any], x: np.ndarray, activation: str) -> np.ndarray:
+    """The outputs of a network before the link. A layer is a matrix and a bias."""
+    for i, (w, b) in enumerate(layers):
+        x = ACTIVATIONS[activation](x) if i else x
+        x = x @ np.asarray(w, np.float64) + np.asarray(b, np.float64)
+    return x
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
 
 
 def slope(activation: str, z: np.ndarray) -> np.ndarray:
@@ -94,8 +108,7 @@ def losses_and_predictions(
         return 0.5 * ((z - t) ** 2).sum(axis=1), z
     if task == "labels":
         return np.logaddexp(0, (1 - 2 * t) * z).sum(axis=1), 1 / (1 + np.exp(-z))
-    e = np.exp(z - z.max(axis=1, keepdims=True))
-    p = e / e.sum(axis=1, keepdims=True)
+    p = softmax(z)
     return -np.log((p * t).sum(axis=1)), p
 
 

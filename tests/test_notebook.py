@@ -90,13 +90,16 @@ def test_the_untrained_network_has_the_first_output(mnist, backend):
 
 
 @pytest.mark.every_backend
-def test_the_first_lines_are_printed_and_the_losses_between_are_the_retellings(
-    mnist, backend, retold
-):
+def test_the_first_lines_are_printed(mnist, backend):
     """On NumPy up to the second line, and elsewhere fewer steps, within seconds."""
-    is_numpy = backend.name == "numpy"
-    lines, losses = as_printed(mnist, backend, 10001 if is_numpy else 1000)
-    assert lines == 1 + is_numpy
+    lines, _ = as_printed(mnist, backend, few_steps(backend))
+    assert lines == 1 + (backend.name == "numpy")
+
+
+@pytest.mark.slow
+def test_the_losses_between_the_lines_are_the_retellings(mnist, backend, retold):
+    """For its first steps see parity/test_parity_command.py."""
+    _, losses = as_printed(mnist, backend, few_steps(backend))
     tolerance = trajectory_tolerance(len(losses), PIXELS)
     assert_near(losses, retold[: len(losses)], tolerance)
 
@@ -113,6 +116,10 @@ def test_every_line_is_printed(name):
 def test_the_number_of_epochs_is_the_notebooks():
     """All other settings show in the printed lines."""
     assert TrainConfig().epochs == 5
+
+
+def few_steps(backend: Backend) -> int:
+    return 10001 if backend.name == "numpy" else 1000
 
 
 def as_printed(

@@ -41,9 +41,8 @@ def test_what_parity_returns_shows_its_outcome() -> None:
 
 
 def test_what_training_returns_shows_its_network(
-    tmp_path, backend: Backend, monkeypatch
+    tmp_path, backend: Backend, no_pictures
 ) -> None:
-    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
     dataset, run = on_device(synthetic(300, 100, 12), backend), str(tmp_path / "run")
     *_, report = train(CONFIG, dataset, backend, run_dir=run)
     *_, event = trajectory(Job(CONFIG, dataset, backend))

@@ -140,7 +140,8 @@ def noise(tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
     rows = np.random.RandomState(2).randn(80, 6).round(3)
     columns = {f"x{i}": column for i, column in enumerate(rows.T.tolist())}
     table = write_csv(place / "noise.csv", {**columns, "y": NOISE.tolist()})
-    command = "train --label y --task classes --epochs 40 --learning-rate 0.01"
+    command = "train --label y --task classes --networks 1 --epochs 40"
+    command += " --learning-rate 0.01"
     for name, options in (
         ("r0", ""),
         ("again", "--seed 1"),

@@ -51,6 +51,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "momentum": {
         "optimizer": "momentum",
+        "fit_bias": True,
         "nesterov": True,
         "momentum": 0.8,
         "weight_decay": 0.05,
@@ -62,6 +63,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "adam": {
         "optimizer": "adam",
+        "fit_bias": True,
         "epsilon": 1e-3,
         "weight_decay": 0.01,
         "schedule": "cosine",

@@ -4,18 +4,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 
 import array_api_compat.numpy
 import cupy_stand_in
+import helpers
 import numpy as np
 import pytest
 from backends import open_for_test
-from data_sets import on_device, synthetic
+from data_sets import TINY, on_device, synthetic
 from helpers import Namespace, arrays_of
 from numerics import assert_close
 
-from mlp_xp import from_arrays, train
+from mlp_xp import from_arrays, load_dataset, load_run, train
 from mlp_xp.backends import BACKENDS, settings
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.foreign import _version_of, copy_to_host
@@ -24,6 +26,9 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.network import Layer
+from mlp_xp.parity import check, trace
+
+refusal = partial(helpers.refusal, BackendError, open_backend)
 
 
 def test_opening_twice_gives_one_backend(backend):
@@ -360,11 +365,15 @@ def test_pytorch_keeps_no_graph_of_data_that_require_a_gradient():
     assert X.requires_grad
 
 
-def refusal(*args, **kwargs) -> str:
-    """Return the message of a refusal: one line, with the exit code of bad usage."""
-    with pytest.raises(BackendError) as caught:
-        open_backend(*args, **kwargs)
-    assert "\n" not in str(caught.value)
-    assert caught.value.exit_code == 2
-    assert caught.value.__cause__ is caught.value.__context__, "the cause is not hidden"
-    return str(caught.value)
+@pytest.mark.slow
+def test_the_name_of_a_library_stands_for_its_backend(data_dir, tmp_path, no_pictures):
+    """In all functions that take a backend."""
+    strict, config = "array-api-strict", TrainConfig(epochs=1, hidden=(4,))
+    dataset = load_dataset(data_dir, strict)
+    assert repr(dataset.train.inputs).startswith("Array(")
+    *_, report = train(config, TINY, "numpy", run_dir=tmp_path)
+    for model in (report.model.on(strict), load_run(tmp_path, strict)):
+        assert model.backend is open_backend(strict)
+    comparisons = [*check(config, TINY, [strict], 3)]
+    assert all(comparison.agrees for comparison in comparisons)
+    assert not trace(config, TINY, strict, 2).deviating

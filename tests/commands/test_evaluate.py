@@ -120,13 +120,6 @@ def test_pictures_of_a_folder_are_shown_as_they_are(mode, tmp_path, figures) -> 
     assert drawn == [light, light, dark, dark, *[light] * 4]
 
 
-def test_plot_draws_one_run_into_its_folder(folder) -> None:
-    names = ("curves", "confusion", "mistakes", "probabilities", "weights")
-    paths = [folder / f"{name}.png" for name in names]
-    assert output_of("plot", folder).splitlines() == [*map(str, paths)]
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
-
-
 def test_plot_lays_several_runs_over_one_another(folder, tmp_path, monkeypatch) -> None:
     both, nowhere = tmp_path / "both.png", tmp_path / "nowhere"
     both.write_bytes(b"old")

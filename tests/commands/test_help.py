@@ -46,6 +46,7 @@ def test_a_sweeps_options_take_what_their_help_shows(capsys):
 
 
 def test_the_options_of_a_training_stand_under_headings_in_their_order(capsys):
+    """The order of `GROUPS`."""
     APP(["train", "--help"])
     headings = re.findall(
         r"^[^\w\s]+ (\w+) [^\w\s]+$", capsys.readouterr().out, re.MULTILINE

@@ -37,7 +37,6 @@ REFUSED = [
     ("evaluate ''", "error: an argument: is empty"),
     ("evaluate nowhere", "'nowhere': is not a run"),
     ("evaluate RUN --data-dir nowhere", "--data-dir: 'nowhere': no such folder"),
-    ("train --patience 2", "--patience: 2 needs held-out samples ... --validation"),
     ("train --config none.json", "'none.json' ... No such file"),
     # Options with a contradiction.
     ("train --config x --recipe small", "--config and --recipe: give only one"),
@@ -45,7 +44,6 @@ REFUSED = [
     ("train --resume x --run-dir y", "--resume and --run-dir: give only one"),
     ("train --resume x --recipe small", "--resume and --recipe: give only one"),
     ("predict RUN x.png --json --show", "--show and --json: give only one"),
-    ("plot RUN --output x.png", "--output: is for the curves of several runs"),
     ("plot RUN RUN --data-dir x", "--data-dir: is for a single run"),
     ("plot RUN RUN --cache-dir x", "--cache-dir: is for a single run"),
     ("plot RUN RUN --backend torch", "--backend: is for a single run"),

@@ -1,9 +1,9 @@
 """Data that can be trained on pass, and arrays from elsewhere are refused."""
 
-from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
-from typing import Any
 
+import helpers
 import numpy as np
 import pytest
 from backends import open_for_test
@@ -19,8 +19,9 @@ CONFIG = TrainConfig(epochs=1, hidden=(4,), report_every=20)
 HOST = synthetic(60, 20, 6)
 IMAGES, KINDS = HOST.train.inputs, HOST.train.labels
 
+refusal = partial(helpers.refusal, DatasetError)
 
-@pytest.mark.every_backend
+
 def test_mnist_passes_without_a_warning(mnist, backend):
     check_dataset(mnist, backend)
 
@@ -92,13 +93,3 @@ def test_a_dtype_has_its_name_in_every_library(backend):
     assert dtype_name(backend.asarray(np.ones(2))) == "float64"
     for written in ("uint8", "library.uint8", "<dtype: 'uint8'>", "<class 'x.uint8'>"):
         assert dtype_name(SimpleNamespace(dtype=written)) == "uint8"
-
-
-def refusal(function: Callable[..., Any], *args: Any) -> str:
-    """Return the message of a refusal: one line, with the exit code of bad input."""
-    with pytest.raises(DatasetError) as caught:
-        function(*args)
-    assert caught.value.exit_code == 2
-    message = str(caught.value)
-    assert message.isprintable()
-    return message

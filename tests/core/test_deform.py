@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 from data_sets import TINY, on_device, varied
-from helpers import arrays_of, assert_one_line, call
+from helpers import arrays_of
 from numerics import assert_all_equal, assert_near
 from scipy.ndimage import map_coordinates
 
@@ -147,14 +147,6 @@ def test_a_run_is_that_of_plain_numpy_on_images_deformed_one_by_one(
     assert_near(losses, expected.losses, 1e-10)
     parameters = reference.flat([arrays_of(network, backend.to_numpy)])
     assert_near(parameters, expected.parameters, 1e-10)
-
-
-def test_the_command_line_refuses_a_table_before_a_folder_is_made(tmp_path):
-    (tmp_path / "t.csv").write_text("a,b,c\n" + "1,2,x\n3,4,y\n" * 5)
-    run = tmp_path / "run"
-    outcome = call("train --deform --label c", data_dir=tmp_path / "t.csv", run_dir=run)
-    assert_one_line(outcome, 2, "--deform: ")
-    assert not run.exists()
 
 
 def deformed(config, images, noise, maps, backend):

@@ -28,7 +28,7 @@ def settings(samples=100, **given):
     return lambda _: TrainConfig(**given).check_fits(samples)
 
 
-def training(dataset=HOST, run_dir=None, settings=None, **changes):
+def training(dataset=HOST, run_dir="run", settings=None, **changes):
     """Return training on a backend, with other fields of the data or the settings."""
 
     def train_on(backend):
@@ -212,9 +212,7 @@ REFUSED = {
     ],
     RunError: [
         (
-            training(
-                settings={"activation": Activation(np.tanh, np.tanh)}, run_dir="run"
-            ),
+            training(settings={"activation": Activation(np.tanh, np.tanh)}),
             "the activation is a pair of functions, which a run folder cannot store",
         ),
     ],
@@ -234,13 +232,14 @@ REFUSED = {
         ),
         # A single step: its loss is from before the update, and there is no other.
         (
-            training(synthetic(1), settings={"learning_rate": 1e300}),
+            training(synthetic(1), run_dir=None, settings={"learning_rate": 1e300}),
             f"{DIVERGED} network or optimiser state after 1 samples of epoch 0 is not",
         ),
         # Finite weights may overflow in use.
         (
             training(
                 synthetic(1),
+                run_dir=None,
                 settings={
                     "hidden": (8,),
                     "learning_rate": 1e200,

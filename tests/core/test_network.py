@@ -35,9 +35,9 @@ from mlp_xp.core.task import TASKS
         everywhere("classes", "tanh", (6, 5, 3, 5, 4), 1),
         ("classes", "relu", (6, 5, 3, 5, 4), 7),
         everywhere("classes", "gelu", (6, 5, 3, 4), 7),
-        ("classes", "identity", (6, 4), 1),
+        ("classes", "identity", (6, 5, 4), 1),
         ("labels", "sigmoid", (6, 5, 4), 7),
-        ("regression", "sigmoid", (6, 5, 4), 7),
+        ("regression", "sigmoid", (6, 4), 7),
     ],
 )
 def test_gradients_are_those_of_autograd(task, activation, sizes, batch_size, backend):

@@ -3,8 +3,8 @@
 Reports and their places, held-out samples, divergence, and the limits of a chunk.
 """
 
-import contextlib
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from itertools import islice
@@ -87,9 +87,6 @@ def test_reports_agree_with_plain_numpy(settings, backend):
     ("batch_size", "report_every", "expected"),
     [
         (1, 130, [0, 130, 260]),  # does not divide the data
-        (1, 10000, [0]),
-        (7, 100, [0, 100, 200]),  # within batches
-        (7, 298, [0, 298]),  # in the last, partial batch
         (300, 1, [0]),  # all in one batch, which has one report
     ],
 )
@@ -249,7 +246,10 @@ def test_rates_at_the_ends_of_their_range_train_or_diverge(
     config = configuration(
         batch_size=50, learning_rate=rate, weight_decay=decay, optimizer=optimizer
     )
-    with contextlib.suppress(DivergenceError):
+    # the square of a decay in Adam's second moment
+    overflows = (decay, dtype, optimizer) == (1e30, "float32", "adam")
+    diverges = rate == 1e300 or overflows
+    with pytest.raises(DivergenceError) if diverges else nullcontext():
         run(config, open_backend(dtype=dtype))
 
 
@@ -359,11 +359,8 @@ def plain_evaluation(
     labels: np.ndarray = HOST.test.labels,
 ) -> tuple[float, float]:
     """Return the loss and the accuracy of a network of these weights and biases."""
-    a = inputs.reshape(len(inputs), -1) / 255
-    *hidden, (weights, bias) = zip(arrays[::2], arrays[1::2], strict=True)
-    for w, b in hidden:
-        a = reference.ACTIVATIONS[activation](a @ w + b)
-    losses, p = reference.losses_and_predictions(
-        a @ weights + bias, np.eye(10)[labels], "classes"
-    )
+    x = inputs.reshape(len(inputs), -1) / 255
+    layers = zip(arrays[::2], arrays[1::2], strict=True)
+    z = reference.outputs(layers, x, activation)
+    losses, p = reference.losses_and_predictions(z, np.eye(10)[labels], "classes")
     return losses.mean(), (p.argmax(axis=1) == labels).mean()

@@ -4,11 +4,13 @@ Damage is one line with the path.
 """
 
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from data_sets import write_npy
 
 from mlp_xp.data._array_files import read_array_files
 from mlp_xp.data.datasets import load_dataset
@@ -23,13 +25,8 @@ def as_npz(place: Path, **arrays: Any) -> Path:
 
 
 def as_npy(place: Path, **arrays: Any) -> Path:
-    folder = place / "arrays"
-    folder.mkdir(exist_ok=True)
-    for file in folder.iterdir():
-        file.unlink()
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
-    return folder
+    shutil.rmtree(place / "arrays", ignore_errors=True)
+    return write_npy(place / "arrays", **arrays)
 
 
 @pytest.fixture(params=[as_npz, as_npy])

@@ -256,10 +256,13 @@ def test_other_rows() -> None:
         [2.5, 0, 1, 0, 0, 0, 0],
     ]
     np.testing.assert_array_equal(columns.features(table), expected)
+    assert columns.features(values[0]) is values[0], "an array has features"
     strange = replace(table, columns=(text("BBBB"), text("wwww"), text([""] * 4)))
     with pytest.warns(MlpXpWarning, match="'n', 'word', 'code'"):
         columns.features(strange)
-    assert columns.features(values[0]) is values[0], "an array has features"
+
+
+def test_a_category_that_is_called_other_is_not_the_other_categories() -> None:
     other = Column("c", "category", None, True, ("other",), other=True)
     assert other.feature_names == ("c=other", "c is other", "c is missing")
 
@@ -376,14 +379,12 @@ CONFIG = TrainConfig(
 
 
 @pytest.fixture(scope="module", params=MIXED)
-def run(request, tmp_path_factory):
+def run(request, tmp_path_factory, no_pictures):
     """A table, its file, and the network of a run that was trained on it."""
     folder, table = tmp_path_factory.mktemp(request.param), mixed(request.param)
     path = write_csv(folder / "table.csv", table.columns)
     dataset = load_dataset(path, label=table.label, exclude=",".join(table.ids) or None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlp_xp.api.draw_run", lambda *_: None)
-        assert [*train(CONFIG, dataset, open_backend(), run_dir=folder / "run")]
+    assert [*train(CONFIG, dataset, open_backend(), run_dir=folder / "run")]
     return table, path, load_run(folder / "run")
 
 

@@ -40,100 +40,7 @@ CONTENT = {
 }
 
 
-@contextlib.contextmanager
-def serve(
-    reply: str = "whole", content: dict[str, bytes] = CONTENT
-) -> Iterator[tuple[str, list[str]]]:
-    """Yield the address of a server and the names of the files that it was asked for.
-
-    reply: what it sends: the whole file; "half" of it; half and then nothing,
-        "stalling"; one bit "altered"; "nothing".
-    """
-    requests: list[str] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            name = self.path.rpartition("/")[2]
-            requests.append(name)
-            if name not in content or reply == "nothing":
-                self.send_error(404)
-                return
-            data = content[name]
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            sent = {"whole": data, "altered": data[:-1] + bytes([data[-1] ^ 1])}.get(
-                reply, data[: len(data) // 2]
-            )
-            with contextlib.suppress(OSError):
-                self.wfile.write(sent)
-                if reply == "stalling":  # until the other end gives up
-                    self.wfile.flush()
-                    self.connection.settimeout(30)
-                    self.connection.recv(1)
-                    self.close_connection = True
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(
-            target=server.serve_forever, kwargs={"poll_interval": 0.01}
-        )
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/data/", requests
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@pytest.fixture
-def dead() -> Iterator[str]:
-    """The address of a port, bound by this process, at which nobody listens."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}/data/"
-
-
-@pytest.fixture
-def mirrors(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Make the given addresses the mirrors of a data set, of the test's own files."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv(downloads.CACHE_VARIABLE, raising=False)
-    monkeypatch.setattr(downloads, "TIMEOUT_SECONDS", 1)
-
-    def set_mirrors(
-        *urls: str, name: str = "kmnist", content: dict[str, bytes] = CONTENT
-    ) -> None:
-        checksums = {
-            file: hashlib.sha256(data).hexdigest() for file, data in content.items()
-        }
-        monkeypatch.setitem(
-            DATASETS, name, DATASETS[name]._replace(mirrors=urls, checksums=checksums)
-        )
-
-    return set_mirrors
-
-
-def get(cache: Path) -> dict[str, bytes]:
-    """What the files that `fetch` returns hold."""
-    return {path.name: path.read_bytes() for path in fetch("kmnist", cache_dir=cache)}
-
-
-def message(cache: Path) -> str:
-    with pytest.raises(DownloadError) as caught:
-        fetch("kmnist", cache_dir=cache)
-    assert str(caught.value).isprintable()
-    assert caught.value.exit_code == 2
-    return str(caught.value)
-
-
-def left_behind(cache: Path) -> list[str]:
-    return sorted(path.name for path in cache.rglob("*") if path.is_file())
-
-
-def test_the_registry_is_well_formed(mnist_dir: Path) -> None:
+def test_the_registry_is_well_formed() -> None:
     for name, source in DATASETS.items():
         assert {*source.checksums} == (
             {source.archive} if source.archive else {*source.files}
@@ -152,18 +59,16 @@ def test_the_registry_is_well_formed(mnist_dir: Path) -> None:
         )
         kinds = ("train-images", "train-labels", "images", "labels")
         assert all(kind in file for kind, file in zip(kinds, source.files, strict=True))
+
+
+def test_the_own_copy_of_mnist_has_its_checksums(mnist_dir: Path) -> None:
     sums = {
         name: hashlib.sha256((mnist_dir / name).read_bytes()).hexdigest()
         for name in IDX_FILES
     }
-    listed = [
-        line.split() for line in (mnist_dir / "SHA256SUMS").read_text().splitlines()
-    ]
-    assert (
-        DATASETS["mnist"].checksums
-        == sums
-        == {name: checksum for checksum, name in listed}
-    )
+    lines = (mnist_dir / "SHA256SUMS").read_text().splitlines()
+    listed = {name: checksum for checksum, name in map(str.split, lines)}
+    assert DATASETS["mnist"].checksums == sums == listed
 
 
 def test_downloaded_once_checked_and_fetched_again_if_damaged(
@@ -324,3 +229,99 @@ def test_mnist_is_downloaded_only_where_there_is_no_repository(
         dataset = load_dataset(cache_dir=tmp_path)
         assert len(requests) == 4
     assert_all_equal(arrays_in(dataset), ARRAYS)
+
+
+# Servers that fail as mirrors do.
+
+
+@contextlib.contextmanager
+def serve(
+    reply: str = "whole", content: dict[str, bytes] = CONTENT
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield the address of a server and the names of the files that it was asked for.
+
+    reply: what it sends: the whole file; "half" of it; half and then nothing,
+        "stalling"; one bit "altered"; "nothing".
+    """
+    requests: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.rpartition("/")[2]
+            requests.append(name)
+            if name not in content or reply == "nothing":
+                self.send_error(404)
+                return
+            data = content[name]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            sent = {"whole": data, "altered": data[:-1] + bytes([data[-1] ^ 1])}.get(
+                reply, data[: len(data) // 2]
+            )
+            with contextlib.suppress(OSError):
+                self.wfile.write(sent)
+                if reply == "stalling":  # until the other end gives up
+                    self.wfile.flush()
+                    self.connection.settimeout(30)
+                    self.connection.recv(1)
+                    self.close_connection = True
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.01}
+        )
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/data/", requests
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def dead() -> Iterator[str]:
+    """The address of a port, bound by this process, at which nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}/data/"
+
+
+@pytest.fixture
+def mirrors(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Make the given addresses the mirrors of a data set, of the test's own files."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv(downloads.CACHE_VARIABLE, raising=False)
+    monkeypatch.setattr(downloads, "TIMEOUT_SECONDS", 1)
+
+    def set_mirrors(
+        *urls: str, name: str = "kmnist", content: dict[str, bytes] = CONTENT
+    ) -> None:
+        checksums = {
+            file: hashlib.sha256(data).hexdigest() for file, data in content.items()
+        }
+        monkeypatch.setitem(
+            DATASETS, name, DATASETS[name]._replace(mirrors=urls, checksums=checksums)
+        )
+
+    return set_mirrors
+
+
+def get(cache: Path) -> dict[str, bytes]:
+    """What the files that `fetch` returns hold."""
+    return {path.name: path.read_bytes() for path in fetch("kmnist", cache_dir=cache)}
+
+
+def message(cache: Path) -> str:
+    with pytest.raises(DownloadError) as caught:
+        fetch("kmnist", cache_dir=cache)
+    assert str(caught.value).isprintable()
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def left_behind(cache: Path) -> list[str]:
+    return sorted(path.name for path in cache.rglob("*") if path.is_file())

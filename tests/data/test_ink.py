@@ -14,80 +14,6 @@ from mlp_xp.data.datasets import load_dataset
 FONTS = Path(mpl.get_data_path()) / "fonts" / "ttf"
 
 
-def prepare(picture: Image.Image) -> np.ndarray:
-    prepared = prepare_image(np.asarray(picture))
-    assert prepared is not None
-    return prepared
-
-
-def draw(
-    digit: str,
-    face: str = "DejaVuSans",
-    height: int = 100,
-    margin: float = 0.3,
-    dark: bool = True,
-) -> Image.Image:
-    """A digit, black on white or white on black.
-
-    Its margin is in multiples of the type size.
-    """
-    font = ImageFont.truetype(FONTS / f"{face}.ttf", height)
-    left, top, right, bottom = font.getbbox(digit)
-    edge = int(margin * height)
-    image = Image.new(
-        "L",
-        (int(right - left) + 2 * edge, int(bottom - top) + 2 * edge),
-        255 if dark else 0,
-    )
-    ImageDraw.Draw(image).text(
-        (edge - left, edge - top), digit, fill=0 if dark else 255, font=font
-    )
-    return image
-
-
-def photo(image: Image.Image, random: np.random.Generator) -> Image.Image:
-    """A drawing as a camera sees it.
-
-    Grey ink, a lamp from one side, dark corners, noise, specks, JPEG.
-    """
-    grey = (
-        np.asarray(
-            image.resize(
-                (500, round(500 * image.height / image.width)), Image.Resampling.BICUBIC
-            )
-        )
-        / 255
-    )
-    y, x = np.meshgrid(
-        np.linspace(-1, 1, grey.shape[0]),
-        np.linspace(-1, 1, grey.shape[1]),
-        indexing="ij",
-    )
-    angle = random.uniform(0, 2 * np.pi)
-    seen = (0.3 + 0.7 * grey) * (
-        0.75 + 0.15 * (np.cos(angle) * x + np.sin(angle) * y) - 0.1 * (x**2 + y**2)
-    )
-    for row, column in random.integers(0, min(grey.shape) - 4, (5, 2)):
-        seen[row : row + 3, column : column + 3] *= 0.4
-    seen += random.normal(0, 0.02, seen.shape)
-    file = io.BytesIO()
-    Image.fromarray(np.uint8(np.clip(seen, 0, 1) * 255)).save(file, "JPEG", quality=70)
-    return Image.open(file)
-
-
-def likeness(a: np.ndarray, b: np.ndarray) -> float:
-    """The correlation of two results.
-
-    A centre of mass half-way between pixels may be moved to either.
-    """
-    moved = (np.roll(b, (i, j), axis=(0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1))
-    return max(float(np.corrcoef(a.ravel(), each.ravel())[0, 1]) for each in moved)
-
-
-def largest_difference(a: np.ndarray, b: np.ndarray) -> int:
-    return int(np.abs(a.astype(int) - b.astype(int)).max())
-
-
 # What the result is.
 
 
@@ -201,3 +127,80 @@ def test_blank(random: np.random.Generator) -> None:
     assert (
         find_ink(0.6 + 0.2 * x - 0.1 * y**2 + random.normal(0, 0.02, x.shape)) is None
     )
+
+
+# Pictures of digits, and photographs of them.
+
+
+def prepare(picture: Image.Image) -> np.ndarray:
+    prepared = prepare_image(np.asarray(picture))
+    assert prepared is not None
+    return prepared
+
+
+def draw(
+    digit: str,
+    face: str = "DejaVuSans",
+    height: int = 100,
+    margin: float = 0.3,
+    dark: bool = True,
+) -> Image.Image:
+    """A digit, black on white or white on black.
+
+    Its margin is in multiples of the type size.
+    """
+    font = ImageFont.truetype(FONTS / f"{face}.ttf", height)
+    left, top, right, bottom = font.getbbox(digit)
+    edge = int(margin * height)
+    image = Image.new(
+        "L",
+        (int(right - left) + 2 * edge, int(bottom - top) + 2 * edge),
+        255 if dark else 0,
+    )
+    ImageDraw.Draw(image).text(
+        (edge - left, edge - top), digit, fill=0 if dark else 255, font=font
+    )
+    return image
+
+
+def photo(image: Image.Image, random: np.random.Generator) -> Image.Image:
+    """A drawing as a camera sees it.
+
+    Grey ink, a lamp from one side, dark corners, noise, specks, JPEG.
+    """
+    grey = (
+        np.asarray(
+            image.resize(
+                (500, round(500 * image.height / image.width)), Image.Resampling.BICUBIC
+            )
+        )
+        / 255
+    )
+    y, x = np.meshgrid(
+        np.linspace(-1, 1, grey.shape[0]),
+        np.linspace(-1, 1, grey.shape[1]),
+        indexing="ij",
+    )
+    angle = random.uniform(0, 2 * np.pi)
+    seen = (0.3 + 0.7 * grey) * (
+        0.75 + 0.15 * (np.cos(angle) * x + np.sin(angle) * y) - 0.1 * (x**2 + y**2)
+    )
+    for row, column in random.integers(0, min(grey.shape) - 4, (5, 2)):
+        seen[row : row + 3, column : column + 3] *= 0.4
+    seen += random.normal(0, 0.02, seen.shape)
+    file = io.BytesIO()
+    Image.fromarray(np.uint8(np.clip(seen, 0, 1) * 255)).save(file, "JPEG", quality=70)
+    return Image.open(file)
+
+
+def likeness(a: np.ndarray, b: np.ndarray) -> float:
+    """The correlation of two results.
+
+    A centre of mass half-way between pixels may be moved to either.
+    """
+    moved = (np.roll(b, (i, j), axis=(0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1))
+    return max(float(np.corrcoef(a.ravel(), each.ravel())[0, 1]) for each in moved)
+
+
+def largest_difference(a: np.ndarray, b: np.ndarray) -> int:
+    return int(np.abs(a.astype(int) - b.astype(int)).max())

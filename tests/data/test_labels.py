@@ -151,10 +151,7 @@ def test_few_numbers_from_0_or_1_are_classes_and_others_are_quantities(
 
 
 def test_numbers_are_the_same_class_with_a_point_and_without() -> None:
-    """Text in memory keeps its point.
-
-    So do classes with names, and text that is no whole number.
-    """
+    """Text in memory keeps its point, and so does text that is no whole number."""
     assert meaning(["1.0", "2.0"], written=False)[1] == ("1.0", "2.0")
     assert meaning(["1.0", "1", "0.", "-1"]) == (
         "classes",
@@ -162,21 +159,25 @@ def test_numbers_are_the_same_class_with_a_point_and_without() -> None:
         [2, 2, 1, 0],
     )
     assert meaning(["2.0", "2.5"], "classes")[1] == ("2.0", "2.5")
-    trained = ("1", "2.5", "x")
-    for y, expected in ((["1.0", "x"], [0, 2]), ([1.0, 2.5], [0, 1])):
-        labels = np.array(y)
-        samples = RawSamples(Part(Table((), (), range(2)), labels))
-        if labels.dtype.kind == "f":
-            trained = ("1", "2.5")
-        found = meaning_of(samples, labels, "classes", trained)
-        assert read_labels(labels, found).tolist() == expected
-    for y, names, numbers in (
-        (["2.0", "1.0"], ("1.0", "1.1", "2.0"), [2, 0]),
-        (["1", "1"], ("01", "1", "x"), [1, 1]),  # all labels of a file are numbers
-    ):
-        labels = np.array(y)
-        found = meaning_of(RawSamples(Part(None, labels)), labels, "classes", names)
-        assert read_labels(labels, found).tolist() == numbers
+
+
+IN_A_FILE, IN_MEMORY = Table((), (), range(2)), None
+
+
+@pytest.mark.parametrize(
+    ("y", "place", "names", "numbers"),
+    [
+        (["1.0", "x"], IN_A_FILE, ("1", "2.5", "x"), [0, 2]),
+        ([1.0, 2.5], IN_A_FILE, ("1", "2.5"), [0, 1]),
+        (["2.0", "1.0"], IN_MEMORY, ("1.0", "1.1", "2.0"), [2, 0]),
+        (["1", "1"], IN_MEMORY, ("01", "1", "x"), [1, 1]),
+    ],
+)
+def test_labels_are_found_among_the_classes_of_a_network(y, place, names, numbers):
+    """Classes with names keep their points."""
+    labels = np.array(y)
+    found = meaning_of(RawSamples(Part(place, labels)), labels, "classes", names)
+    assert read_labels(labels, found).tolist() == numbers
 
 
 def test_several_columns_are_labels_or_quantities() -> None:

@@ -132,8 +132,9 @@ def test_csv(tmp_path: Path, names: bool) -> None:
         assert (images.tolist(), labels.tolist()) == ([[[1, 2], [3, 4]]], [7])
 
 
-@pytest.mark.parametrize("field", ["256", "-1", "1.5", "x", ""])
-@pytest.mark.parametrize("column", [1, 5])
+@pytest.mark.parametrize(
+    ("field", "column"), [("256", 1), ("-1", 5), ("1.5", 1), ("x", 5), ("", 1)]
+)
 def test_faulty_fields(tmp_path: Path, field: str, column: int) -> None:
     line = ["3", "1", "1", "1", "1"]
     line[column - 1] = field

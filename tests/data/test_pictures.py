@@ -24,35 +24,6 @@ GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)
 
 
-def save(path: Path, values: np.ndarray | Image.Image, **options: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    (values if isinstance(values, Image.Image) else Image.fromarray(values)).save(
-        path, **options
-    )
-
-
-def fill(folder: Path, *names: str) -> Path:
-    """Save pictures; the first pixel is the number of the name."""
-    for number, name in enumerate(names):
-        numbered = GREY.copy()
-        numbered[0, 0] = number
-        save(folder / name, numbered)
-    return folder
-
-
-def read(folder: Path) -> tuple[Any, Any, Any]:
-    """The images and labels of both sets, and the names of the classes.
-
-    The test set may be None.
-    """
-    samples = read_picture_folder(folder, DataOptions())
-    return samples.train[:2], samples.test and samples.test[:2], samples.class_names
-
-
-def numbers(images: np.ndarray) -> list[int]:
-    return images.reshape(len(images), -1)[:, 0].tolist()
-
-
 def test_classes_and_pictures_are_in_the_order_of_their_names(tmp_path: Path) -> None:
     fill(tmp_path, "dog/b.png", "cat/2.png", "cat/10.png", "dog/a.png", "Ant/x.png")
     (images, labels), test, class_names = read(tmp_path)
@@ -298,3 +269,35 @@ def test_a_fault_hides_no_other_picture(
         assert str(fault).startswith(native(start))
         assert str(fault).isprintable()
     assert read_pictures([], (28, 28)).images.shape == (0, 28, 28)
+
+
+# Files and folders of pictures.
+
+
+def save(path: Path, values: np.ndarray | Image.Image, **options: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (values if isinstance(values, Image.Image) else Image.fromarray(values)).save(
+        path, **options
+    )
+
+
+def fill(folder: Path, *names: str) -> Path:
+    """Save pictures; the first pixel is the number of the name."""
+    for number, name in enumerate(names):
+        numbered = GREY.copy()
+        numbered[0, 0] = number
+        save(folder / name, numbered)
+    return folder
+
+
+def read(folder: Path) -> tuple[Any, Any, Any]:
+    """The images and labels of both sets, and the names of the classes.
+
+    The test set may be None.
+    """
+    samples = read_picture_folder(folder, DataOptions())
+    return samples.train[:2], samples.test and samples.test[:2], samples.class_names
+
+
+def numbers(images: np.ndarray) -> list[int]:
+    return images.reshape(len(images), -1)[:, 0].tolist()

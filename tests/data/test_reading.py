@@ -24,6 +24,161 @@ from mlp_xp.data.table_files import open_table
 from mlp_xp.errors import DatasetError
 
 QUICK = 15  # tables of 60
+
+
+@pytest.mark.filterwarnings("ignore::mlp_xp.MlpXpWarning")
+@pytest.mark.parametrize(
+    "seed",
+    [
+        *range(QUICK),
+        *(pytest.param(i, marks=pytest.mark.slow) for i in range(QUICK, 60)),
+    ],
+)
+def test_features_are_those_of_an_independent_encoder(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, columns, labels = random_table(seed)
+    path = tmp_path / "t.csv"
+    path.write_bytes((seed % 2 * "\ufeff" + text).encode())
+    expected = np.column_stack([each for c in columns for each in c.features()])
+    monkeypatch.setattr(_csv_files, "PIECE", [1 << 20, 400][seed % 3 == 0])
+    dataset = load_dataset(path, label="kind", test_fraction=0)
+    assert dataset.signature.columns is not None
+    np.testing.assert_array_equal(dataset.train.inputs, expected)
+    np.testing.assert_array_equal(dataset.train.labels, np.arange(len(labels)) % 3)
+
+    frame = pl.DataFrame({f"c{i}": each.values for i, each in enumerate(columns)})
+    np.testing.assert_array_equal(from_arrays(frame, labels).train.inputs, expected)
+    parquet = tmp_path / "t.parquet"
+    frame.with_columns(kind=pl.Series(labels)).write_parquet(parquet)
+    dataset = load_dataset(parquet, label="kind", test_fraction=0)
+    np.testing.assert_array_equal(dataset.train.inputs, expected)
+
+    for name in ("pandas", "pyarrow"):
+        pytest.importorskip(name)
+    dataset = from_arrays(frame.to_pandas(), labels)
+    np.testing.assert_array_equal(dataset.train.inputs, expected)
+
+
+PLAIN = "a,b\n1,x\n"
+ODD = [
+    '1," x"\n',
+    '1, "x"\n',
+    '1,5" pipe\n',
+    '1,"x\ny"\r\n',
+    '1,"x\r\ny"\n',
+    "\n \n1,x\n",
+    '""\n1,x\n',
+    '1,"x"y\n',
+    '"1\n',
+    "1\n",
+    "1,2,3\n",
+    "1,x\r",
+    "1,\u2028x\u00a0\n",
+    "1,\x1cx\x00y\n",
+    "x^2,7\n",
+    ",\n",
+    '"",""\n',
+    '"""1""",""""\n',
+    '1,""x""\n',
+    '1,"""x\n',
+    f"1,{'x' * 140_000}\n",
+    "1,x",
+]
+
+
+def table_of(path: Path) -> Any:
+    try:
+        with open_table(path) as table:
+            assert isinstance(table, Table)
+            columns = [[*column] for column in table.columns]
+            return table.names, columns, [*table.lines]
+    except DatasetError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_polars_and_the_csv_module_read_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    """Also where a piece of the file ends after any row."""
+    path = tmp_path / "t.csv"
+    for text in (
+        PLAIN + odd,
+        PLAIN + odd + "1,y\n2,z\n",
+        odd + "1,y\n2,z\n",
+        "a\n" + odd,
+    ):
+        path.write_bytes(text.encode())
+        monkeypatch.setattr(_csv_files, "_separator_of", lambda _: ",")
+        found = [table_of(path)]
+        sizes = (4, 16) if text.startswith("a") else ()  # a piece has the header
+        for size in sizes:
+            monkeypatch.setattr(_csv_files, "PIECE", size)
+            found.append(table_of(path))
+        with monkeypatch.context() as patch:
+            patch.setattr(_csv_files, "_regular_rows", lambda *_: None)
+            expected = table_of(path)
+        monkeypatch.undo()
+        assert found == [expected] * len(found)
+
+
+def test_usual_files_are_read_by_polars(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_csv_files, "_irregular_rows", None)
+    for seed in range(20):
+        path = tmp_path / "t.csv"
+        path.write_bytes(random_table(seed)[0].replace('"line\r\n', '"line\n').encode())
+        assert len(table_of(path)) == 3
+
+
+@pytest.mark.parametrize("count", [4000, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_numbers_and_dates_are_pythons_to_the_last_bit(count: int) -> None:
+    source = random.Random(0)
+    letters = "0123456789" * 3 + "+-..eE_ infaN,x١"
+    numbers, dates = [], []
+    for _ in range(count):
+        size = source.randint(1, 6)
+        numbers.append("".join(source.choice(letters) for _ in range(size)).strip())
+        numbers.append(repr(source.uniform(1, 9) * 10.0 ** source.randint(-320, 308)))
+        numbers.append(str(source.getrandbits(source.randint(1, 150))))
+        moment = datetime(source.randint(1, 9999), 1, 1, 10) + timedelta(
+            days=source.randint(0, 300), microseconds=source.randint(0, 2) * 500_000
+        )
+        text = moment.isoformat(source.choice("T "))
+        dates.append(text.replace("-0", source.choice(["-0", "-1", "-3"]), 1))
+    for kind, read, texts in (("number", number_of, numbers), ("date", as_days, dates)):
+        expected = []
+        for text in texts:
+            value = read(text)
+            wrong = np.inf if value != value else value
+            expected.append(np.nan if text.lower() in MISSING else wrong)
+        found = _numbers(kind, pl.Series(texts))
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.filterwarnings("ignore::mlp_xp.MlpXpWarning")
+def test_a_fault_is_told_by_its_line_however_the_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_csv_files, "PIECE", 64)
+    rows = "".join(f'{n},"two\nlines",a\n\n' for n in range(50))
+    path = tmp_path / "t.csv"
+    for bad, place in (
+        ("x,y,a\n", "line 152, column 'n': 'x'"),
+        ("1,y\n", "line 152: has 2 columns"),
+        ('1,"y"z,a\n', "line 152: ',' expected"),
+        ("1,y,\n", "line 152, column 'kind'"),
+    ):
+        path.write_text(f"n,text,kind\n{rows}{bad}", encoding="utf-8")
+        with pytest.raises(DatasetError, match=place):
+            load_dataset(path, label="kind")
+
+
+# Random tables, and an encoder in plain Python.
+
+
 GAPS = ["", "NA", "nan", "-", "#N/A", "None", "?", " "]
 WORDS = [
     "red",
@@ -139,152 +294,3 @@ def random_table(seed: int) -> tuple[str, list[Column], list[str]]:
     fields = [[f"c{i}", *each.texts(mark)] for i, each in enumerate(columns)]
     fields.append(["kind", *labels])
     return written(fields, separator, source), columns, labels
-
-
-@pytest.mark.filterwarnings("ignore::mlp_xp.MlpXpWarning")
-@pytest.mark.parametrize(
-    "seed",
-    [
-        *range(QUICK),
-        *(pytest.param(i, marks=pytest.mark.slow) for i in range(QUICK, 60)),
-    ],
-)
-def test_features_are_those_of_an_independent_encoder(
-    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text, columns, labels = random_table(seed)
-    path = tmp_path / "t.csv"
-    path.write_bytes((seed % 2 * "\ufeff" + text).encode())
-    expected = np.column_stack([each for c in columns for each in c.features()])
-    monkeypatch.setattr(_csv_files, "PIECE", [1 << 20, 400][seed % 3 == 0])
-    dataset = load_dataset(path, label="kind", test_fraction=0)
-    assert dataset.signature.columns is not None
-    np.testing.assert_array_equal(dataset.train.inputs, expected)
-    np.testing.assert_array_equal(dataset.train.labels, np.arange(len(labels)) % 3)
-
-    frame = pl.DataFrame({f"c{i}": each.values for i, each in enumerate(columns)})
-    np.testing.assert_array_equal(from_arrays(frame, labels).train.inputs, expected)
-    parquet = tmp_path / "t.parquet"
-    frame.with_columns(kind=pl.Series(labels)).write_parquet(parquet)
-    dataset = load_dataset(parquet, label="kind", test_fraction=0)
-    np.testing.assert_array_equal(dataset.train.inputs, expected)
-
-    for name in ("pandas", "pyarrow"):
-        pytest.importorskip(name)
-    dataset = from_arrays(frame.to_pandas(), labels)
-    np.testing.assert_array_equal(dataset.train.inputs, expected)
-
-
-PLAIN = "a,b\n1,x\n"
-ODD = [
-    '1," x"\n',
-    '1, "x"\n',
-    '1,5" pipe\n',
-    '1,"x\ny"\r\n',
-    '1,"x\r\ny"\n',
-    "\n \n1,x\n",
-    '""\n1,x\n',
-    '1,"x"y\n',
-    '"1\n',
-    "1\n",
-    "1,2,3\n",
-    "1,x\r",
-    "1,\u2028x\u00a0\n",
-    "1,\x1cx\x00y\n",
-    "x^2,7\n",
-    ",\n",
-    '"",""\n',
-    '"""1""",""""\n',
-    '1,""x""\n',
-    '1,"""x\n',
-    f"1,{'x' * 140_000}\n",
-    "1,x",
-]
-
-
-def table_of(path: Path) -> Any:
-    try:
-        with open_table(path) as table:
-            assert isinstance(table, Table)
-            columns = [[*column] for column in table.columns]
-            return table.names, columns, [*table.lines]
-    except DatasetError as error:
-        return str(error)
-
-
-@pytest.mark.parametrize("odd", ODD)
-def test_polars_and_the_csv_module_read_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: str
-) -> None:
-    """Also where a piece of the file ends after any row."""
-    path = tmp_path / "t.csv"
-    for text in (
-        PLAIN + odd,
-        PLAIN + odd + "1,y\n2,z\n",
-        odd + "1,y\n2,z\n",
-        "a\n" + odd,
-    ):
-        path.write_bytes(text.encode())
-        monkeypatch.setattr(_csv_files, "_separator_of", lambda _: ",")
-        found = [table_of(path)]
-        sizes = (4, 16) if text.startswith("a") else ()  # a piece has the header
-        for size in sizes:
-            monkeypatch.setattr(_csv_files, "PIECE", size)
-            found.append(table_of(path))
-        with monkeypatch.context() as patch:
-            patch.setattr(_csv_files, "_regular_rows", lambda *_: None)
-            expected = table_of(path)
-        monkeypatch.undo()
-        assert found == [expected] * len(found)
-
-
-def test_usual_files_are_read_by_polars(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_csv_files, "_irregular_rows", None)
-    for seed in range(20):
-        path = tmp_path / "t.csv"
-        path.write_bytes(random_table(seed)[0].replace('"line\r\n', '"line\n').encode())
-        assert len(table_of(path)) == 3
-
-
-def test_numbers_and_dates_are_pythons_to_the_last_bit() -> None:
-    source = random.Random(0)
-    letters = "0123456789" * 3 + "+-..eE_ infaN,x١"
-    numbers, dates = [], []
-    for _ in range(20_000):
-        size = source.randint(1, 6)
-        numbers.append("".join(source.choice(letters) for _ in range(size)).strip())
-        numbers.append(repr(source.uniform(1, 9) * 10.0 ** source.randint(-320, 308)))
-        numbers.append(str(source.getrandbits(source.randint(1, 150))))
-        moment = datetime(source.randint(1, 9999), 1, 1, 10) + timedelta(
-            days=source.randint(0, 300), microseconds=source.randint(0, 2) * 500_000
-        )
-        text = moment.isoformat(source.choice("T "))
-        dates.append(text.replace("-0", source.choice(["-0", "-1", "-3"]), 1))
-    for kind, read, texts in (("number", number_of, numbers), ("date", as_days, dates)):
-        expected = []
-        for text in texts:
-            value = read(text)
-            wrong = np.inf if value != value else value
-            expected.append(np.nan if text.lower() in MISSING else wrong)
-        found = _numbers(kind, pl.Series(texts))
-        np.testing.assert_array_equal(found, expected)
-
-
-@pytest.mark.filterwarnings("ignore::mlp_xp.MlpXpWarning")
-def test_a_fault_is_told_by_its_line_however_the_file_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_csv_files, "PIECE", 64)
-    rows = "".join(f'{n},"two\nlines",a\n\n' for n in range(50))
-    path = tmp_path / "t.csv"
-    for bad, place in (
-        ("x,y,a\n", "line 152, column 'n': 'x'"),
-        ("1,y\n", "line 152: has 2 columns"),
-        ('1,"y"z,a\n', "line 152: ',' expected"),
-        ("1,y,\n", "line 152, column 'kind'"),
-    ):
-        path.write_text(f"n,text,kind\n{rows}{bad}", encoding="utf-8")
-        with pytest.raises(DatasetError, match=place):
-            load_dataset(path, label="kind")

@@ -28,47 +28,6 @@ from mlp_xp.errors import DatasetError, MlpXpWarning
 pytestmark = pytest.mark.needs("polars")
 
 
-def read(
-    path: Path, label: str | None = "kind", known: Columns | None = None, **options: Any
-) -> RawSamples:
-    """Read a table, and refuse what a data set of it refuses."""
-    samples = read_tables(path, DataOptions(label, **options), known)
-    # of columns that differ in each row
-    with samples.naming(samples.train), warnings.catch_warnings(action="ignore"):
-        Columns.fit(samples.train.inputs).features(samples.train.inputs)
-        if samples.train.labels is not None:
-            labels = labels_of(samples, samples.train, open_backend())
-            read_labels(labels, meaning_of(samples, labels, None))
-    return samples
-
-
-def plain(names: Any) -> Columns:
-    return Columns(tuple(map(Column, names)))
-
-
-def read_text(
-    tmp_path: Path, text: str | bytes, label: str | None = "kind", **options: Any
-) -> RawSamples:
-    path = tmp_path / "table.csv"
-    path.write_bytes(
-        text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    )
-    samples = read(path, label, **options)
-    assert len(samples.train.inputs) == len(samples.train.inputs.lines)
-    return samples
-
-
-def columns_of(samples: RawSamples) -> dict[str, list[Any]]:
-    table = samples.train.inputs
-    return {
-        name: [*column] for name, column in zip(table.names, table.columns, strict=True)
-    }
-
-
-def values_of(samples: RawSamples) -> list[Any]:
-    return samples.train.labels.tolist()
-
-
 # CSV.
 
 
@@ -252,3 +211,47 @@ def test_tables_need_polars_and_say_so(
 def test_a_defect_while_a_file_is_open_keeps_its_type() -> None:
     with pytest.raises(ValueError, match=r"^planted$"), open_file(Path(__file__)):
         raise ValueError("planted")
+
+
+# Tables that are read and refused.
+
+
+def read(
+    path: Path, label: str | None = "kind", known: Columns | None = None, **options: Any
+) -> RawSamples:
+    """Read a table, and refuse what a data set of it refuses."""
+    samples = read_tables(path, DataOptions(label, **options), known)
+    # of columns that differ in each row
+    with samples.naming(samples.train), warnings.catch_warnings(action="ignore"):
+        Columns.fit(samples.train.inputs).features(samples.train.inputs)
+        if samples.train.labels is not None:
+            labels = labels_of(samples, samples.train, open_backend())
+            read_labels(labels, meaning_of(samples, labels, None))
+    return samples
+
+
+def plain(names: Any) -> Columns:
+    return Columns(tuple(map(Column, names)))
+
+
+def read_text(
+    tmp_path: Path, text: str | bytes, label: str | None = "kind", **options: Any
+) -> RawSamples:
+    path = tmp_path / "table.csv"
+    path.write_bytes(
+        text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    )
+    samples = read(path, label, **options)
+    assert len(samples.train.inputs) == len(samples.train.inputs.lines)
+    return samples
+
+
+def columns_of(samples: RawSamples) -> dict[str, list[Any]]:
+    table = samples.train.inputs
+    return {
+        name: [*column] for name, column in zip(table.names, table.columns, strict=True)
+    }
+
+
+def values_of(samples: RawSamples) -> list[Any]:
+    return samples.train.labels.tolist()

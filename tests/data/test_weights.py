@@ -8,13 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_sets import write_csv
-from helpers import assert_one_line, assert_same_run, call, metrics, output_of
+from helpers import assert_one_line, assert_same_run, call, output_of
 from sklearn.utils.class_weight import compute_sample_weight
 
-from mlp_xp.api import evaluate, train
-from mlp_xp.backends.opening import open_backend
 from mlp_xp.data.arrays import from_arrays
-from mlp_xp.runs.run_folder import RunFolder
 
 X = np.random.default_rng(3).standard_normal((60, 3))
 Y = np.array(list("abbccc") * 10)
@@ -43,26 +40,16 @@ def test_weights_are_those_of_rows_times_those_of_classes_in_the_training_part(
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_a_run_on_a_table_with_weights_is_that_on_arrays(
+def test_weights_are_a_part_of_the_data_that_a_run_knows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit for bit, and longer after a resume.
-
-    The weights are part of the data that a run knows.
-    """
+    """estimator/test_tables.py compares their effect with arrays and scikit-learn."""
     monkeypatch.chdir(tmp_path)
     columns = {"x0": X[:, 0], "w": WEIGHTS, "x1": X[:, 1], "kind": Y, "x2": X[:, 2]}
     write_csv(tmp_path / "t.csv", columns)
     words = "train --data-dir t.csv --label kind --sample-weight w"
     words += " --class-weight balanced --networks 1 --epochs"
     output_of(f"{words} 3 --run-dir run")
-    held = RunFolder("run").settings().train
-    weights = {"sample_weight": WEIGHTS, "class_weight": "balanced"}
-    dataset = from_arrays(X, Y, 0.2, feature_names=["x0", "x1", "x2"], **weights)
-    reports = [*train(held, dataset, open_backend())]
-    losses = [each.train_loss for each in reports[:-1]]
-    assert [each["train_loss"] for each in metrics(tmp_path / "run")] == losses
-    assert evaluate("run").result == reports[-1].test
     output_of("train --resume run --epochs 4")
     output_of(f"{words} 4 --run-dir longer")
     assert_same_run(tmp_path / "run", tmp_path / "longer")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from data_sets import FEW_FRAMES, MIXED, mixed
+from data_sets import FRAMES, MIXED, mixed
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -19,8 +19,15 @@ CUT = 100  # rows to train on
 ARRAY = np.array([["a", 1], ["b", np.nan], ["a", 3], ["b", 1]], object)
 
 
-@pytest.mark.parametrize("kind", FEW_FRAMES)
-@pytest.mark.parametrize("name", MIXED)
+TABLES = [(name, "polars") for name in MIXED]
+TABLES += [
+    pytest.param("titanic", kind, marks=pytest.mark.slow)
+    for kind in FRAMES
+    if kind != "polars"
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), TABLES)
 def test_features_are_those_of_from_arrays(name: str, kind: str) -> None:
     table = mixed(name)
     frame, y = table.frame(kind), table.columns[table.label]

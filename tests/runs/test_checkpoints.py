@@ -18,8 +18,7 @@ from mlp_xp.core.training import trajectory
 from mlp_xp.runs._checkpoints import read_position, write_model, write_position
 from mlp_xp.runs._tensors import read_tensors, write_tensors
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import RunFolder
-from mlp_xp.runs.settings import Settings, settings_of
+from mlp_xp.runs.settings import Settings
 
 # Arrays and facts in a file.
 
@@ -143,8 +142,3 @@ def test_a_checkpoint_with_any_byte_changed_or_cut_off_is_refused(
         return
     assert f"'{damaged}'" in said
     assert "\n" not in said
-
-
-def test_a_checkpoint_fits_more_epochs(folder):
-    longer = settings_of(SETTINGS, {"epochs": 3})
-    assert RunFolder(folder)._checkpoint(longer, open_backend()).epoch == 0

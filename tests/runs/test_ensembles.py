@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reference
 from backends import backend_params, open_for_test
 from data_sets import TINY, synthetic, write_csv, write_idx_folder
 from helpers import assert_one_line, call, output_of
@@ -53,17 +54,13 @@ def plain_probabilities(run_dir: Path, images: np.ndarray) -> np.ndarray:
     """From the arrays in the file, with no code of the package."""
     tensors = load_file(run_dir / "model.safetensors")
     config = json.loads((run_dir / "config.json").read_text())
+    layers = [
+        [tensors[f"network.{i}.{name}"] for name in ("weights", "bias")]
+        for i in range(len(tensors) // 2)
+    ]
     x = images.reshape(len(images), -1) / 255
-    layers = len(tensors) // 2
-    for i in range(layers):
-        weights, bias = tensors[f"network.{i}.weights"], tensors[f"network.{i}.bias"]
-        x = x @ weights.astype(float) + bias
-        if i == layers - 1:
-            break
-        is_tanh = config["settings"]["activation"] == "tanh"
-        x = np.tanh(x) if is_tanh else 1 / (1 + np.exp(-x))
-    powers = np.exp(x)
-    return powers / powers.sum(axis=1, keepdims=True)
+    activation = config["settings"]["activation"]
+    return reference.softmax(reference.outputs(layers, x, activation))
 
 
 def test_an_ensemble_of_regressions_is_the_mean_of_their_numbers(tmp_path, random):

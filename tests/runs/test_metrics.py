@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.calibration import calibration_curve
 
 from mlp_xp import open_backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.signature import Signature
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task, Units
-from mlp_xp.runs.metrics import BINS, confusion_matrix, metrics_of, reliability
+from mlp_xp.runs.metrics import confusion_matrix, metrics_of
+
+needs_sklearn = pytest.mark.needs("sklearn")
 
 
+@needs_sklearn
 def test_classes_counted_by_hand() -> None:
     """Four samples of a and two of b.
 
@@ -48,6 +50,7 @@ def test_classes_counted_by_hand() -> None:
     assert found["confusion_matrix"] == [[2, 1, 1, 0], [1, 1, 0, 0], [0] * 4, [0] * 4]
 
 
+@needs_sklearn
 def test_labels_counted_by_hand() -> None:
     """The third label is never there, and never predicted."""
     p = np.array([[0.9, 0.4, 0.1], [0.7, 0.6, 0.2], [0.2, 0.3, 0.1], [0.6, 0.8, 0.2]])
@@ -70,6 +73,7 @@ def test_labels_counted_by_hand() -> None:
     )
 
 
+@needs_sklearn
 def test_a_label_that_all_samples_have_has_no_area_under_the_curve() -> None:
     found = figures(LABELS, np.array([[2.0], [-1]]), [[1], [1]])
     assert_figures(found, precision=[1], recall=[1 / 2], f1=[2 / 3], f1_macro=2 / 3)
@@ -77,6 +81,7 @@ def test_a_label_that_all_samples_have_has_no_area_under_the_curve() -> None:
     assert found["roc_auc_macro"] is None
 
 
+@needs_sklearn
 def test_numbers_counted_by_hand() -> None:
     """In the units of the labels: 10 z + 50 and 100 z."""
     units = Units(np.array([50.0, 0]), np.array([10.0, 100]))
@@ -90,19 +95,6 @@ def test_numbers_counted_by_hand() -> None:
         rmse=[sqrt(110 / 4), sqrt(12600 / 4)],
         r2=[1 - 110 / 321, 1 - 12600 / 11700],
     )
-
-
-def test_the_calibration_error_is_that_of_scikit_learns_bins(
-    random: np.random.Generator,
-) -> None:
-    """Of all labels of all samples."""
-    p = LABELS.link(random.normal(size=(400, 5)).round(1), xp=np)
-    labels = (random.random(p.shape) < 0.4).astype(int)
-    shares, means = calibration_curve(labels.ravel(), p.ravel(), n_bins=BINS)
-    edges, column = np.linspace(0, 1, BINS + 1), p.reshape(-1, 1)
-    counts = np.sum((column > edges[:-1]) & (column <= edges[1:]), axis=0)
-    expected = np.average(np.abs(shares - means), weights=counts[counts > 0])
-    assert reliability(LABELS, p, labels)[0] == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_confusion_matrix_is_that_of_a_loop(random: np.random.Generator) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reference
 from data_sets import TINY
 from helpers import Namespace, changed, pattern
 
@@ -24,49 +25,6 @@ TARGETS: dict[str, np.ndarray] = {
     "labels": (X[:, :2] > 3).astype(int),
     "regression": X @ RANDOM.normal(size=(3, 2)),
 }
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory, no_pictures) -> Path:
-    """A run for each task, and a run on images of bytes."""
-    folder = tmp_path_factory.mktemp("models")
-    config = TrainConfig(
-        epochs=2, hidden=(4,), learning_rate=0.05, init="glorot", report_every=60
-    )
-    data = {task: from_arrays(X, y) for task, y in TARGETS.items()} | {"bytes": TINY}
-    for name, dataset in data.items():
-        list(train(config, dataset, open_backend(), run_dir=folder / name))
-    return folder
-
-
-def plain_outputs(model: Model, x: np.ndarray) -> np.ndarray:
-    """Return probabilities, or numbers in their units, by plain NumPy."""
-    (weights, bias), (last_weights, last_bias) = model.network
-    hidden = 1 / (1 + np.exp(-(x @ weights + bias)))
-    z = hidden @ last_weights + last_bias
-    if model.signature.task is CLASSES:
-        powers = np.exp(z)
-        return powers / powers.sum(axis=1, keepdims=True)
-    if model.signature.task is REGRESSION:
-        numbers = TARGETS["regression"]
-        return z * numbers.std(axis=0) + numbers.mean(axis=0)
-    return 1 / (1 + np.exp(-z))
-
-
-def answers(
-    run: Path, method: str, backend: Backend, inputs: Any = X, x: np.ndarray = STANDARD
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the answer of a run to inputs on a backend, and `plain_outputs` of x.
-
-    The answer must be of the library of the inputs, and on their device.
-    """
-    model, given = load_run(run), backend.asarray(inputs)
-    found = getattr(model, method)(given)
-    packages = [type(array).__module__.partition(".")[0] for array in (found, given)]
-    assert packages[0] == packages[1]
-    if hasattr(given, "device"):
-        assert found.device == given.device
-    return backend.to_numpy(found), plain_outputs(model, x)
 
 
 # Predictions.
@@ -174,3 +132,46 @@ def test_a_model_predicts_from_arrays_of_a_library_without_a_backend(runs):
     assert model.backend.like(inputs) is opened, "so that nothing is compiled again"
     expected = plain_outputs(model, STANDARD)
     np.testing.assert_allclose(model.predict(inputs), expected, rtol=1e-9)
+
+
+# The runs, and their answers.
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, no_pictures) -> Path:
+    """A run for each task, and a run on images of bytes."""
+    folder = tmp_path_factory.mktemp("models")
+    config = TrainConfig(
+        epochs=2, hidden=(4,), learning_rate=0.05, init="glorot", report_every=60
+    )
+    data = {task: from_arrays(X, y) for task, y in TARGETS.items()} | {"bytes": TINY}
+    for name, dataset in data.items():
+        list(train(config, dataset, open_backend(), run_dir=folder / name))
+    return folder
+
+
+def plain_outputs(model: Model, x: np.ndarray) -> np.ndarray:
+    """Return probabilities, or numbers in their units, by plain NumPy."""
+    z = reference.outputs(model.network, x, "sigmoid")
+    if model.signature.task is CLASSES:
+        return reference.softmax(z)
+    if model.signature.task is REGRESSION:
+        numbers = TARGETS["regression"]
+        return z * numbers.std(axis=0) + numbers.mean(axis=0)
+    return 1 / (1 + np.exp(-z))
+
+
+def answers(
+    run: Path, method: str, backend: Backend, inputs: Any = X, x: np.ndarray = STANDARD
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the answer of a run to inputs on a backend, and `plain_outputs` of x.
+
+    The answer must be of the library of the inputs, and on their device.
+    """
+    model, given = load_run(run), backend.asarray(inputs)
+    found = getattr(model, method)(given)
+    packages = [type(array).__module__.partition(".")[0] for array in (found, given)]
+    assert packages[0] == packages[1]
+    if hasattr(given, "device"):
+        assert found.device == given.device
+    return backend.to_numpy(found), plain_outputs(model, x)

@@ -328,9 +328,3 @@ def test_the_name_of_data_is_recorded_but_data_in_memory_have_none(tmp_path):
         found.append((recorded["dataset"], recorded["data_dir"]))
     files = str(Path("/a").resolve())
     assert found == [(None, files), ("kmnist", None), ("kmnist", None)]
-
-
-def test_data_may_have_moved(small_run, shorter_run, data_dir, tmp_path):
-    moved = shutil.copytree(data_dir, tmp_path / "moved")
-    output_of("train --epochs 3 --resume", shorter_run, data_dir=moved)
-    assert_same_run(shorter_run, small_run)

@@ -10,7 +10,6 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.data.options import DataOptions
 from mlp_xp.runs.settings import (
     RECIPES,
-    SETTINGS,
     Settings,
     check_unchanged,
     fitted_to,
@@ -42,12 +41,6 @@ def test_settings_survive_a_file(original):
     """Every field, bit for bit: a resumed run depends on it."""
     text = json.dumps(flatten(original))
     assert unflatten(json.loads(text), FILE) == original
-
-
-def test_the_record_is_flat_and_complete():
-    record = flatten(Settings())
-    assert [*record] == [*SETTINGS]
-    assert record == {name: each.default for name, each in SETTINGS.items()}
 
 
 def test_a_setting_that_the_record_lacks_has_its_default():

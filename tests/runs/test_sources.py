@@ -139,11 +139,3 @@ def test_before_its_first_checkpoint_it_needs_the_other_run(
     assert_one_line(outcome, 2, f"--start-from: '{other}': is not a run")
     moved.rename(other)
     assert call("train --resume", tmp_path / "run").code == 0
-
-
-def test_the_other_run_may_be_named_again_by_another_path(
-    settings, other, tmp_path, monkeypatch
-):
-    output_of("train", **settings)
-    monkeypatch.chdir(tmp_path)
-    output_of("train --start-from other --resume run")

@@ -141,7 +141,7 @@ ROLE_OF = {
 
 @pytest.mark.parametrize("parts", [("test",), ("held out",), ("test", "held out"), ()])
 def test_a_role_has_one_colour_and_a_legend_names_what_its_panel_has(parts) -> None:
-    """Whether or not there are other curves."""
+    """Whether or not there are other curves. The colours are the package's choice."""
     given = {"test": ("test_loss", "accuracy")}
     given["held out"] = ("validation_loss", "validation_accuracy")
     report = {"train_loss": 1.0}
@@ -303,51 +303,49 @@ def test_ticks_of_losses_over_many_decades_do_not_overlap(tmp_path) -> None:
         assert not any(a.overlaps(b) for a, b in pairwise(ticks))
 
 
-def test_confusion_counts_every_pair_and_colours_only_mistakes(tmp_path: Path) -> None:
-    matrix = np.array([[50, 3, 0], [1, 40, 9], [0, 0, 60]])
-    axes = plots.draw_confusion(matrix, ["T-shirt/top", "Ankle boot", "Bag"]).axes[0]
-    shown = {
-        (text.get_position()[1], text.get_position()[0]): int(text.get_text())
-        for text in axes.texts
-    }
-    assert shown == {(i, j): count for (i, j), count in np.ndenumerate(matrix) if count}
+MATRIX = np.array([[50, 3, 0], [1, 40, 9], [0, 0, 60]])
+
+
+def test_confusion_counts_every_pair_and_colours_only_mistakes() -> None:
+    names = ["T-shirt/top", "Ankle boot", "Bag"]
+    axes = plots.draw_confusion(MATRIX, names).axes[0]
+    shown = {}
+    for text in axes.texts:
+        column, row = text.get_position()
+        shown[row, column] = int(text.get_text())
+    assert shown == {(i, j): count for (i, j), count in np.ndenumerate(MATRIX) if count}
     mistakes = np.ma.filled(axes.images[0].get_array(), np.nan)
     assert np.isnan(np.diagonal(mistakes)).all()
     assert mistakes[1, 2] == 100 * 9 / 50, "of the images of a class"
-    assert np.isnan(mistakes[matrix == 0]).all(), "none is white"
+    assert np.isnan(mistakes[MATRIX == 0]).all(), "none is white"
     right = np.ma.filled(axes.images[1].get_array(), np.nan)
     np.testing.assert_array_equal(right == 1, np.eye(3))
-    most = plots.draw_confusion(10 * matrix, "abc").axes[0].images[0]
-    assert most.get_clim() == (0, 100 * 9 / 50), (
-        "the most frequent mistake is the darkest"
-    )
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == names
+    assert axes.get_ylabel() == "true class"
+    assert axes.get_title() == "150 of 163 right (92.02 %)"
+
+
+def test_the_most_frequent_mistake_is_the_darkest_but_a_rare_one_is_pale() -> None:
+    most = plots.draw_confusion(10 * MATRIX, "abc").axes[0].images[0]
+    assert most.get_clim() == (0, 100 * 9 / 50)
     good = plots.draw_confusion(np.array([[999, 1], [0, 1000]]), "ab")
-    assert good.axes[0].images[0].get_clim() == (0, 1), "but a rare one is pale"
-    assert len(plots.draw_confusion(np.eye(2, dtype=int), "ab").axes) == 1, (
-        "without mistakes, no colours are explained"
-    )
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == [
-        "T-shirt/top",
-        "Ankle boot",
-        "Bag",
-    ]
-    assert (axes.get_ylabel(), axes.get_title()) == (
-        "true class",
-        "150 of 163 right (92.02 %)",
-    )
+    assert good.axes[0].images[0].get_clim() == (0, 1)
+    perfect = plots.draw_confusion(np.eye(2, dtype=int), "ab")
+    assert len(perfect.axes) == 1, "without mistakes, no colours are explained"
+
+
+def test_nearly_all_right_is_not_shown_as_all() -> None:
     nearly = plots.draw_confusion(np.array([[29_998, 1], [0, 1]]), "ab").axes[0]
     assert nearly.get_title() == "29 999 of 30 000 right (99.99 %)"
-    long = plots.draw_confusion(
-        matrix, [f"a class with a long name, {i}" for i in range(3)]
-    )
+
+
+def test_long_names_and_many_classes_fit_the_picture(tmp_path: Path) -> None:
+    names = [f"a class with a long name, {i}" for i in range(200)]
+    long = plots.draw_confusion(MATRIX, names[:3])
     plots.save(long, tmp_path / "a.png")
-    assert long.axes[0].title.get_window_extent().y1 <= long.bbox.y1, (
-        "the title is in the picture"
-    )
-    many = plots.draw_confusion(
-        10 * np.eye(200, dtype=int),
-        [f"a class with a long name, {i}" for i in range(200)],
-    )
+    top = long.axes[0].title.get_window_extent().y1
+    assert top <= long.bbox.y1, "the title is in the picture"
+    many = plots.draw_confusion(10 * np.eye(200, dtype=int), names)
     assert not many.axes[0].texts
     assert max(many.get_size_inches()) < 13
 

@@ -19,6 +19,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Best, Report, trajectory
+from mlp_xp.data.arrays import from_arrays
 from mlp_xp.runs.averaging import trajectories
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.numbers import (
@@ -276,6 +277,32 @@ def test_a_test_set_that_says_little_is_remarked():
 def remark_on(result: Evaluation, **changes):
     job = Job(CONFIG, varied(TINY, **changes), open_backend())
     return remark_on_test(ENDED._replace(test=result), job)
+
+
+@pytest.mark.parametrize(
+    ("every", "loss", "said"),
+    [
+        (9, 0.4, "0 (88.33 %): the classes are unbalanced;\nevaluate shows recall "),
+        # a high loss, or classes of similar size, have other causes
+        (9, 0.9, "0, the most frequent class (88.33 %); try a lower --learning-rate"),
+        (3, 0.4, "0, the most frequent class (66.67 %); try a lower --learning-rate"),
+    ],
+)
+def test_classes_that_were_not_learned_are_remarked(every, loss, said):
+    labels = (np.arange(60) % every == 0).astype(int)
+    remark = remark_on(Evaluation(loss, np.mean(labels == 0)), test_labels=labels)
+    assert remark.startswith(f"no better than always naming {said}")
+
+
+@pytest.mark.parametrize(
+    ("r2", "said"), [(-0.1, "worse than always naming the mean (R² 0); "), (0.1, "")]
+)
+def test_numbers_that_were_not_learned_are_remarked(r2, said):
+    numbers = np.arange(20.0)[:, None]
+    data = from_arrays(numbers, numbers, (numbers + 1, numbers), task="regression")
+    job = Job(TrainConfig(), data, open_backend())
+    remark = remark_on_test(ENDED._replace(test=Evaluation(1.0, r2=r2)), job)
+    assert remark.partition("try")[0] == said
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -30,55 +30,6 @@ DASK = pytest.mark.needs("distributed")
 ENDLESS = 1_000_000
 
 
-@pytest.fixture
-def processes(tmp_path) -> Iterator[list[subprocess.Popen]]:
-    """A scheduler and two workers of Dask, which work in another folder.
-
-    They see the sweep's folder.
-    """
-    place = tmp_path / "elsewhere"
-    place.mkdir()
-    common = ["--scheduler-file", str(tmp_path / "scheduler.json")]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": place}
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    found = []
-    for kind in ("scheduler --port 0", *2 * ["worker --nthreads 1 --no-nanny"]):
-        words = f"-m dask {kind} --host 127.0.0.1 --no-dashboard".split()
-        command = [sys.executable, *words, *common]
-        found.append(subprocess.Popen(command, env=env, **quiet))
-    yield found
-    for process in found:
-        process.kill()
-        process.wait(PATIENCE)
-
-
-@pytest.fixture
-def dask(processes, tmp_path) -> str:
-    file = tmp_path / "scheduler.json"
-    wait_until(lambda: file.exists() and file.read_text().endswith("}"), processes[0])
-    return json.loads(file.read_text())["address"].replace("tcp", "dask")
-
-
-@contextlib.contextmanager
-def killed(
-    doomed: list[subprocess.Popen], when: Callable[[], Any], other: subprocess.Popen
-) -> Iterator[None]:
-    """Kill processes as soon as a condition is true.
-
-    Meanwhile this process works, and another one runs.
-    """
-
-    def kill() -> None:
-        wait_until(when, other)
-        for process in doomed:
-            process.kill()
-
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(kill)
-        yield
-        future.result()
-
-
 @DASK
 @pytest.mark.slow
 def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(
@@ -97,39 +48,6 @@ def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(
     again = sweep(data_dir, folder, words, epochs=5)
     assert again.code == 1, again
     assert state_of_files(folder) == before
-
-
-@pytest.fixture
-def ray(tmp_path_factory) -> Iterator[str]:
-    """The address of a Ray cluster of one node, which works in another folder.
-
-    It sees the sweep's folder.
-    """
-    places = [tmp_path_factory.mktemp(name) for name in ("ray", "elsewhere")]
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        ports = one.getsockname()[1], other.getsockname()[1]
-    code = "from ray.scripts.scripts import main; main()"
-    words = "start --head --block --node-ip-address=127.0.0.1 --num-cpus=2"
-    words += " --include-dashboard=false --object-store-memory=100000000"
-    words += f" --port={ports[0]} --ray-client-server-port={ports[1]}"
-    command = [sys.executable, "-c", code, *words.split(), f"--temp-dir={places[0]}"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    process = subprocess.Popen(
-        command,
-        cwd=places[1],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        assert process.stdout
-        assert any(b"Ray runtime started" in line for line in process.stdout)
-        yield f"ray://127.0.0.1:{ports[1]}"
-    finally:
-        process.terminate()  # which ends all of its processes
-        process.communicate(timeout=PATIENCE)
 
 
 @pytest.mark.slow
@@ -223,3 +141,88 @@ def test_a_cluster_that_does_not_answer_is_refused_before_anything_is_written(
     said = "--cluster: no Dask scheduler with a worker answers at "
     assert_one_line(outcome, 2, said)
     assert not (tmp_path / "s").exists()
+
+
+# Clusters.
+
+
+@pytest.fixture
+def processes(tmp_path) -> Iterator[list[subprocess.Popen]]:
+    """A scheduler and two workers of Dask, which work in another folder.
+
+    They see the sweep's folder.
+    """
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    common = ["--scheduler-file", str(tmp_path / "scheduler.json")]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": place}
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    found = []
+    for kind in ("scheduler --port 0", *2 * ["worker --nthreads 1 --no-nanny"]):
+        words = f"-m dask {kind} --host 127.0.0.1 --no-dashboard".split()
+        command = [sys.executable, *words, *common]
+        found.append(subprocess.Popen(command, env=env, **quiet))
+    yield found
+    for process in found:
+        process.kill()
+        process.wait(PATIENCE)
+
+
+@pytest.fixture
+def dask(processes, tmp_path) -> str:
+    file = tmp_path / "scheduler.json"
+    wait_until(lambda: file.exists() and file.read_text().endswith("}"), processes[0])
+    return json.loads(file.read_text())["address"].replace("tcp", "dask")
+
+
+@contextlib.contextmanager
+def killed(
+    doomed: list[subprocess.Popen], when: Callable[[], Any], other: subprocess.Popen
+) -> Iterator[None]:
+    """Kill processes as soon as a condition is true.
+
+    Meanwhile this process works, and another one runs.
+    """
+
+    def kill() -> None:
+        wait_until(when, other)
+        for process in doomed:
+            process.kill()
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(kill)
+        yield
+        future.result()
+
+
+@pytest.fixture
+def ray(tmp_path_factory) -> Iterator[str]:
+    """The address of a Ray cluster of one node, which works in another folder.
+
+    It sees the sweep's folder.
+    """
+    places = [tmp_path_factory.mktemp(name) for name in ("ray", "elsewhere")]
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        ports = one.getsockname()[1], other.getsockname()[1]
+    code = "from ray.scripts.scripts import main; main()"
+    words = "start --head --block --node-ip-address=127.0.0.1 --num-cpus=2"
+    words += " --include-dashboard=false --object-store-memory=100000000"
+    words += f" --port={ports[0]} --ray-client-server-port={ports[1]}"
+    command = [sys.executable, "-c", code, *words.split(), f"--temp-dir={places[0]}"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    process = subprocess.Popen(
+        command,
+        cwd=places[1],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        assert process.stdout
+        assert any(b"Ray runtime started" in line for line in process.stdout)
+        yield f"ray://127.0.0.1:{ports[1]}"
+    finally:
+        process.terminate()  # which ends all of its processes
+        process.communicate(timeout=PATIENCE)

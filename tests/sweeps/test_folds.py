@@ -23,7 +23,7 @@ from mlp_xp.sweeps.summary import summary_of
 
 RANDOM = np.random.default_rng(5)
 X, KINDS = RANDOM.normal(size=(47, 3)), np.array(["a"] * 30 + ["b"] * 12 + ["c"] * 5)
-SHORT = "train --label kind --epochs 2 --hidden 4"
+SHORT = "train --label kind --networks 1 --epochs 2 --hidden 4"
 
 
 @pytest.fixture(scope="module")

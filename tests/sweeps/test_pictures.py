@@ -18,29 +18,6 @@ pytestmark = pytest.mark.needs("matplotlib")
 RATES, UNITS = (0.01, 0.1, 1.0), ([8], [64, 32])
 
 
-def curves(
-    losses: list[float], accuracies: list[float], held_out: bool = True
-) -> Curves:
-    """A run with a report every 100 of 200 samples.
-
-    Held-out samples are evaluated at the end of an epoch.
-    """
-    reports = []
-    for i, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True)):
-        report = {
-            "epoch": i // 2,
-            "sample": 100 * (i % 2 + 1),
-            "train_loss": loss,
-            "accuracy": accuracy,
-        }
-        reports.append(
-            {**report, "validation_accuracy": accuracy / 2}
-            if held_out and i % 2
-            else report
-        )
-    return Curves("a run", reports, 200)
-
-
 def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
     random = np.random.default_rng(4)
     given = {
@@ -200,3 +177,29 @@ def test_a_sweep_that_cannot_be_drawn_is_one_line(tmp_path) -> None:
     )
     (whole / "members" / "0000" / "metrics.jsonl").write_text("{}\n")
     assert_one_line(call("plot", whole), 2, "metrics.jsonl', line 1: is damaged")
+
+
+# The curves of a run.
+
+
+def curves(
+    losses: list[float], accuracies: list[float], held_out: bool = True
+) -> Curves:
+    """A run with a report every 100 of 200 samples.
+
+    Held-out samples are evaluated at the end of an epoch.
+    """
+    reports = []
+    for i, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True)):
+        report = {
+            "epoch": i // 2,
+            "sample": 100 * (i % 2 + 1),
+            "train_loss": loss,
+            "accuracy": accuracy,
+        }
+        reports.append(
+            {**report, "validation_accuracy": accuracy / 2}
+            if held_out and i % 2
+            else report
+        )
+    return Curves("a run", reports, 200)

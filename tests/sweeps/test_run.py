@@ -67,7 +67,7 @@ def test_failures_are_in_the_order_of_the_members(tmp_path):
     assert [*folder.failures()] == ["0002", "9999", "10000"]
 
 
-@pytest.mark.needs("joblib")
+@pytest.mark.usefixtures("inline")
 def test_a_sweep_whose_summary_nobody_reads_is_complete(
     data_dir, tmp_path, monkeypatch
 ):
@@ -75,7 +75,6 @@ def test_a_sweep_whose_summary_nobody_reads_is_complete(
         raise BrokenPipeError
 
     monkeypatch.setattr("mlp_xp.commands.sweep.show_summary", leave)
-    monkeypatch.setattr("mlp_xp.commands.sweep.draw_sweep", lambda *_: [])
     outcome = sweep(data_dir, tmp_path / "s", "--hidden 4")
     said = f"after the end of the sweep; the sweep in '{tmp_path / 's'}' is complete"
     assert_one_line(outcome, 141, "closed the pipe", said)

@@ -22,27 +22,6 @@ from mlp_xp.sweeps.summary import summary_of, write_summary
 SCORES = {0.01: (0.2, 0.24), 0.1: (0.6, 0.66), 0.3: (0.4, 0.42)}
 
 
-def a_sweep(folder: Path, *, without: Sequence[int] = (), **changes) -> Path:
-    members = [
-        {"learning_rate": rate, "seed": seed} for rate in SCORES for seed in range(2)
-    ]
-    results: list = []
-    for score in itertools.chain(*SCORES.values()):
-        result = {"accuracy": 1 - score, "train_loss": 3 - score, "test_loss": score}
-        results.append({**result, "validation_accuracy": score})
-    for index in without:
-        results[index] = None
-    return write_sweep(folder, members, results, **changes)
-
-
-def lines_of(folder: Path) -> list[dict[str, str]]:
-    return [*csv.DictReader(io.StringIO((folder / "summary.csv").read_text()))]
-
-
-def runs_of(folder: Path) -> list[dict]:
-    return json.loads((folder / "summary.json").read_text())["runs"]
-
-
 def test_each_combination_and_each_member_has_its_metrics(tmp_path):
     """The best combination alone has metrics of the test set."""
     folder = a_sweep(tmp_path / "s")
@@ -214,3 +193,27 @@ def test_any_runs_can_be_summarised(tmp_path):
     ]
     record = json.loads(output_of("runs", tmp_path, "--summary", "--json"))
     assert record["ranked_by"] == "validation_accuracy"
+
+
+# A sweep, and its summary.
+
+
+def a_sweep(folder: Path, *, without: Sequence[int] = (), **changes) -> Path:
+    members = [
+        {"learning_rate": rate, "seed": seed} for rate in SCORES for seed in range(2)
+    ]
+    results: list = []
+    for score in itertools.chain(*SCORES.values()):
+        result = {"accuracy": 1 - score, "train_loss": 3 - score, "test_loss": score}
+        results.append({**result, "validation_accuracy": score})
+    for index in without:
+        results[index] = None
+    return write_sweep(folder, members, results, **changes)
+
+
+def lines_of(folder: Path) -> list[dict[str, str]]:
+    return [*csv.DictReader(io.StringIO((folder / "summary.csv").read_text()))]
+
+
+def runs_of(folder: Path) -> list[dict]:
+    return json.loads((folder / "summary.json").read_text())["runs"]

@@ -50,50 +50,6 @@ NOBODY = SimpleNamespace(poll=lambda: None)  # a process that does not end
 STOP = Path("/nowhere/stop")
 
 
-def works(names: str, asked: list[str]) -> Iterator[Work]:
-    for name in names:
-        asked.append(name)
-        yield Work(name, Settings(), False, Path("s"), "", STOP)
-
-
-class Stub:
-    """Workers whose members end at once.
-
-    In `outcomes` are other endings, errors or futures of their attempts.
-    """
-
-    def __init__(self, **outcomes: list) -> None:
-        self.outcomes, self.begun, self.has_ended = outcomes, [], False
-
-    def submit(self, work: Work) -> Future:
-        self.begun.append(work.name)
-        outcome, *self.outcomes[work.name] = self.outcomes.get(work.name) or [
-            Ending(work.name, "finished")
-        ]
-        if isinstance(outcome, Future):
-            return outcome
-        future: Future = Future()
-        if isinstance(outcome, Exception):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
-        return future
-
-    def shutdown(self) -> None:
-        self.has_ended = True
-
-    def workers(self, width: int | None = 2) -> Workers:
-        return Workers(self.submit, (BrokenProcessPool,), width, self.shutdown)
-
-
-@pytest.fixture
-def plan(data_dir, tmp_path) -> Plan:
-    """A sweep of four members, two at once."""
-    base = settings_of(Settings(data_dir=str(data_dir)), SMALL)
-    options = SweepOptions(sweep_dir=tmp_path / "s", jobs=2)
-    return make_plan(base, {"seed": "0..3"}, options)
-
-
 KILL = BrokenProcessPool("killed")
 TWO_KILLED = {"0000": [KILL], "0002": [KILL, KILL]}
 FAILED = dict.fromkeys(TWO_KILLED, "failed")
@@ -422,3 +378,50 @@ def test_a_terminal_of_80_columns_shows_how_far_it_is(words):
     text = said.decode()
     assert " of 4 done, 0 failed" in text
     assert "4 of 4 members finished" in text
+
+
+# Workers without processes.
+
+
+def works(names: str, asked: list[str]) -> Iterator[Work]:
+    for name in names:
+        asked.append(name)
+        yield Work(name, Settings(), False, Path("s"), "", STOP)
+
+
+class Stub:
+    """Workers whose members end at once.
+
+    In `outcomes` are other endings, errors or futures of their attempts.
+    """
+
+    def __init__(self, **outcomes: list) -> None:
+        self.outcomes, self.begun, self.has_ended = outcomes, [], False
+
+    def submit(self, work: Work) -> Future:
+        self.begun.append(work.name)
+        outcome, *self.outcomes[work.name] = self.outcomes.get(work.name) or [
+            Ending(work.name, "finished")
+        ]
+        if isinstance(outcome, Future):
+            return outcome
+        future: Future = Future()
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+        return future
+
+    def shutdown(self) -> None:
+        self.has_ended = True
+
+    def workers(self, width: int | None = 2) -> Workers:
+        return Workers(self.submit, (BrokenProcessPool,), width, self.shutdown)
+
+
+@pytest.fixture
+def plan(data_dir, tmp_path) -> Plan:
+    """A sweep of four members, two at once."""
+    base = settings_of(Settings(data_dir=str(data_dir)), SMALL)
+    options = SweepOptions(sweep_dir=tmp_path / "s", jobs=2)
+    return make_plan(base, {"seed": "0..3"}, options)

@@ -3,6 +3,8 @@
 With small data sets for them, and their comparison.
 """
 
+from functools import cache
+
 import numpy as np
 import pytest
 from sklearn import neural_network
@@ -24,6 +26,7 @@ SHAPE = {
 }
 
 
+@cache
 def data(task: str):
     """60 samples and a rest: the last batch of 16 has 7 samples."""
     if task == "multilabel":
