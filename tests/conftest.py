@@ -184,18 +184,6 @@ def strict_flags() -> None:
     )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def installed_packages() -> Iterator[None]:
-    """List the installed packages once, for the versions of foreign namespaces.
-
-    Each list takes a quarter of a second.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        listed = functools.cache(metadata.packages_distributions)
-        patch.setattr(metadata, "packages_distributions", listed)
-        yield
-
-
 @pytest.fixture(scope="session", params=backend_params())
 def backend(request: pytest.FixtureRequest, strict_flags: None) -> Backend:
     """Each usable backend in float64."""
@@ -260,6 +248,18 @@ def no_pictures_elsewhere(
     folder = tmp_path_factory.mktemp("modules")
     (folder / "matplotlib.py").write_text("raise ImportError")
     monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed_packages() -> Iterator[None]:
+    """List the installed packages once, for the versions of foreign namespaces.
+
+    Each list takes a quarter of a second.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        listed = functools.cache(metadata.packages_distributions)
+        patch.setattr(metadata, "packages_distributions", listed)
+        yield
 
 
 @pytest.fixture(scope="session")

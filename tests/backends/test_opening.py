@@ -1,10 +1,10 @@
 """Opening a backend, its refusals, and the way of arrays in and out."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import metadata
 from types import SimpleNamespace
 
 import array_api_compat.numpy
@@ -16,7 +16,7 @@ from data_sets import TINY, on_device, synthetic
 from helpers import Namespace, arrays_of
 from numerics import assert_close
 
-from mlp_xp import from_arrays, load_dataset, load_run, train
+from mlp_xp import from_arrays, load_dataset, load_run, parity, train
 from mlp_xp.backends import BACKENDS, settings
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.foreign import _version_of, copy_to_host
@@ -25,7 +25,6 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.network import Layer
-from mlp_xp.parity import check, trace
 
 
 def test_opening_twice_gives_one_backend(backend):
@@ -47,9 +46,9 @@ def test_the_name_of_a_library_stands_for_its_backend(data_dir, tmp_path):
     model = reports[-1].model
     for other in (model.on("array-api-strict"), load_run(tmp_path, "array-api-strict")):
         assert other.backend is open_backend("array-api-strict")
-    agreeing = [*check(config, TINY, ["array-api-strict"], 3)]
+    agreeing = [*parity.check(config, TINY, ["array-api-strict"], 3)]
     assert all(comparison.agrees for comparison in agreeing)
-    assert not trace(config, TINY, "array-api-strict", 2).deviating
+    assert not parity.trace(config, TINY, "array-api-strict", 2).deviating
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
@@ -189,8 +188,9 @@ def test_an_entry_point_is_a_backend_by_name(tmp_path, monkeypatch, forget):
     }.items():
         (info / name).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    anew = metadata.packages_distributions.__wrapped__  # not the list of conftest.py
-    monkeypatch.setattr(metadata, "packages_distributions", anew)
+    # not the list of conftest.py
+    anew = importlib.metadata.packages_distributions.__wrapped__
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", anew)
     backend = open_backend("far")
     found = backend.name, backend.version, backend.xp.__name__
     assert found == ("far", "4.2", "far_arrays")
