@@ -85,3 +85,16 @@ def test_an_argument_of_a_wrong_type_is_named_in_one_line(name, call):
         call()
     assert str(caught.value).startswith(f"{name}: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_the_name_of_a_library_stands_for_its_backend(data_dir, tmp_path):
+    dataset = load_dataset(data_dir, "array-api-strict")
+    assert repr(dataset.train.inputs).startswith("Array(")
+    reports = [*train(CONFIG, TINY, "numpy", run_dir=tmp_path)]
+    model = reports[-1].model
+    for other in (model.on("array-api-strict"), load_run(tmp_path, "array-api-strict")):
+        assert other.backend is open_backend("array-api-strict")
+    agreeing = [*check(CONFIG, TINY, ["array-api-strict"], 3)]
+    assert all(comparison.agrees for comparison in agreeing)
+    assert not trace(CONFIG, TINY, "array-api-strict", 2).deviating

@@ -12,11 +12,11 @@ import cupy_stand_in
 import numpy as np
 import pytest
 from backends import open_for_test
-from data_sets import TINY, on_device, synthetic
+from data_sets import on_device, synthetic
 from helpers import Namespace, arrays_of
 from numerics import assert_close
 
-from mlp_xp import from_arrays, load_dataset, load_run, parity, train
+from mlp_xp import from_arrays, train
 from mlp_xp.backends import BACKENDS, settings
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.foreign import _version_of, copy_to_host
@@ -35,20 +35,6 @@ def test_opening_twice_gives_one_backend(backend):
     assert open_backend(backend.name, backend.device_name) is backend
     assert open_backend(backend.name, backend.device_name, "float32") is not backend
     assert backend.device in (None, backend.asarray(np.ones(2)).device)
-
-
-@pytest.mark.slow
-def test_the_name_of_a_library_stands_for_its_backend(data_dir, tmp_path):
-    config = TrainConfig(epochs=1, hidden=(4,), report_every=100)
-    dataset = load_dataset(data_dir, "array-api-strict")
-    assert repr(dataset.train.inputs).startswith("Array(")
-    reports = [*train(config, TINY, "numpy", run_dir=tmp_path)]
-    model = reports[-1].model
-    for other in (model.on("array-api-strict"), load_run(tmp_path, "array-api-strict")):
-        assert other.backend is open_backend("array-api-strict")
-    agreeing = [*parity.check(config, TINY, ["array-api-strict"], 3)]
-    assert all(comparison.agrees for comparison in agreeing)
-    assert not parity.trace(config, TINY, "array-api-strict", 2).deviating
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
