@@ -1,12 +1,14 @@
 """Fixtures and hooks. A test with the fixture `backend` runs on each usable backend."""
 
 import ast
+import functools
 import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext, suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +266,18 @@ def no_pictures_elsewhere(
     folder = tmp_path_factory.mktemp("modules")
     (folder / "matplotlib.py").write_text("raise ImportError")
     monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed_packages() -> Iterator[None]:
+    """List the installed packages once, for the versions of foreign namespaces.
+
+    Each list takes a quarter of a second.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        listed = functools.cache(metadata.packages_distributions)
+        patch.setattr(metadata, "packages_distributions", listed)
+        yield
 
 
 @pytest.fixture(scope="session")

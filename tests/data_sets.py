@@ -1,6 +1,7 @@
 """Small data sets, in memory and as files."""
 
 import csv
+import gzip
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
@@ -122,11 +123,14 @@ def idx_bytes(array: np.ndarray, code: int = 8) -> bytes:
     )
 
 
-def write_idx_folder(folder: Path, dataset: Dataset) -> Path:
-    """Write the four files of a host data set as plain IDX, and return the folder."""
+def write_idx_folder(folder: Path, dataset: Dataset, *, packed: bool = False) -> Path:
+    """Write the four files of a host data set as IDX, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in zip(IDX_NAMES, arrays_in(dataset), strict=True):
-        (folder / name).write_bytes(idx_bytes(array))
+        content = idx_bytes(array)
+        if packed:
+            name, content = f"{name}.gz", gzip.compress(content, mtime=0)
+        (folder / name).write_bytes(content)
     return folder
 
 

@@ -268,11 +268,10 @@ def without_messages(code: str) -> str:
     ],
 )
 def test_code_runs_and_prints_what_it_shows(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures, capsys
 ) -> None:
     """In a folder with a short run, as `make train` writes it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: None)
     text = text_of(name)
     if "load_run(latest)" in text:
         config = TrainConfig(**SHORT, hidden=(8,), warm_up_steps=0)

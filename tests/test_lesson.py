@@ -18,7 +18,6 @@ from notebooks import execute, read
 
 pytestmark = pytest.mark.repository
 LESSON = Path(__file__).resolve().parent.parent / "docs" / "lesson"
-LANGUAGES = ("", ".zh")
 REPAIRS = {
     *(f"backward_{letter}" for letter in "abcd"),
     "step_e",
@@ -26,55 +25,7 @@ REPAIRS = {
     "start_g",
 }
 EMPTY, CHECK = "# Your code", "\nif ready("  # cells to fill, and checks
-each_language = pytest.mark.parametrize("language", LANGUAGES, ids=["en", "zh"])
-
-
-def defined(source: str) -> frozenset[str]:
-    """Return the names of the functions that a cell defines."""
-    nodes = ast.parse(re.sub(r"^%%.*\n", "", source)).body
-    return frozenset(node.name for node in nodes if isinstance(node, ast.FunctionDef))
-
-
-def solutions(language: str = "") -> dict[frozenset[str], str]:
-    """Return the cells on the page of solutions, by the functions they define."""
-    text = (LESSON / f"solutions{language}.md").read_text("utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return {defined(block): block for block in blocks}
-
-
-def lesson(name: str, language: str = "") -> NotebookNode:
-    return read(LESSON / f"{name}{language}.ipynb")
-
-
-def filled(name: str, language: str) -> NotebookNode:
-    """Return a notebook with the solutions in its cells."""
-    notebook, answers = lesson(name, language), solutions(language)
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and defined(cell.source) in answers:
-            magic = re.match(r"(%%.*\n)?", cell.source)
-            cell.source = magic[0] + answers[defined(cell.source)]
-    return notebook
-
-
-def code_cells(notebook: NotebookNode) -> list[str]:
-    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def printed(notebook: NotebookNode) -> str:
-    """Return all texts that the cells of an executed notebook show."""
-    texts = []
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            shown = output.get("data", {}).get("text/html", "")
-            texts.append(output.get("text", shown))
-    return "".join(texts)
-
-
-def run(cell: str, names: dict[str, Any]) -> str:
-    """Run a cell in this process, and return what it prints."""
-    with contextlib.redirect_stdout(io.StringIO()) as out, np.errstate(all="ignore"):
-        exec(compile(cell, "cell", "exec"), names)
-    return out.getvalue()
+each_language = pytest.mark.parametrize("language", ["", ".zh"], ids=["en", "zh"])
 
 
 def test_each_cell_to_fill_has_a_solution() -> None:
@@ -423,9 +374,8 @@ def test_repaired_programs_are_right(language: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.needs("torch", "jax")
-@each_language
-def test_lockstep_shows_what_is_not_portable(language: str, tmp_path: Path) -> None:
-    text = printed(execute(lesson("other_hardware", language), tmp_path))
+def test_lockstep_shows_what_is_not_portable(tmp_path: Path) -> None:
+    text = printed(execute(lesson("other_hardware"), tmp_path))
     assert re.search(r"^torch: error: xp\.dot.*example\.py:10 ", text, re.MULTILINE)
     assert re.search(r"^jax: error: .*example\.py:21 ", text, re.MULTILINE)
     assert "outside the standard: array.max(); at example.py:5 " in text
@@ -434,12 +384,9 @@ def test_lockstep_shows_what_is_not_portable(language: str, tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.needs("torch", "jax")
-@each_language
-def test_the_repaired_network_and_the_readers_own_are_portable(
-    language: str, tmp_path: Path
-) -> None:
+def test_the_repaired_network_and_the_readers_own_are_portable(tmp_path: Path) -> None:
     """Its code is what the last cell of *Write it yourself* writes."""
-    notebook = filled("other_hardware", language)
+    notebook = filled("other_hardware")
     own = ["import numpy as np"]
     for functions, code in solutions().items():
         if not functions & REPAIRS and not code.startswith("import"):
@@ -469,3 +416,54 @@ def test_a_library_that_is_not_installed_is_left_out_in_one_line(
     assert said[1].splitlines()[2].startswith("numpy  2.5")
     assert said[2] == ""
     assert len(said[4].splitlines()) == 1
+
+
+# The cells of the notebooks.
+
+
+def defined(source: str) -> frozenset[str]:
+    """Return the names of the functions that a cell defines."""
+    nodes = ast.parse(re.sub(r"^%%.*\n", "", source)).body
+    return frozenset(node.name for node in nodes if isinstance(node, ast.FunctionDef))
+
+
+def solutions(language: str = "") -> dict[frozenset[str], str]:
+    """Return the cells on the page of solutions, by the functions they define."""
+    text = (LESSON / f"solutions{language}.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return {defined(block): block for block in blocks}
+
+
+def lesson(name: str, language: str = "") -> NotebookNode:
+    return read(LESSON / f"{name}{language}.ipynb")
+
+
+def filled(name: str, language: str = "") -> NotebookNode:
+    """Return a notebook with the solutions in its cells."""
+    notebook, answers = lesson(name, language), solutions(language)
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and defined(cell.source) in answers:
+            magic = re.match(r"(%%.*\n)?", cell.source)
+            cell.source = magic[0] + answers[defined(cell.source)]
+    return notebook
+
+
+def code_cells(notebook: NotebookNode) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def printed(notebook: NotebookNode) -> str:
+    """Return all texts that the cells of an executed notebook show."""
+    texts = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            shown = output.get("data", {}).get("text/html", "")
+            texts.append(output.get("text", shown))
+    return "".join(texts)
+
+
+def run(cell: str, names: dict[str, Any]) -> str:
+    """Run a cell in this process, and return what it prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, np.errstate(all="ignore"):
+        exec(compile(cell, "cell", "exec"), names)
+    return out.getvalue()

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -95,8 +96,12 @@ def test_memory_is_estimated_where_the_counters_of_swap_are_switched_off(monkeyp
     def switched_off():
         raise RuntimeError("performance counters are disabled")
 
+    machine = SimpleNamespace(available=1000, free=500)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: machine)
+    monkeypatch.setattr(psutil, "swap_memory", lambda: machine)
+    assert memory._of_other_systems() == 1500
     monkeypatch.setattr(psutil, "swap_memory", switched_off)
-    assert 0 < memory._of_other_systems() < sys.maxsize
+    assert memory._of_other_systems() == 1000
     monkeypatch.setitem(sys.modules, "psutil", None)
     assert memory._of_other_systems() == sys.maxsize, "not known"
 

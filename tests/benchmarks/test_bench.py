@@ -3,14 +3,11 @@
 A wrong one is found out, and each table is written when it is ready.
 """
 
-import gzip
 import io
 import json
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +56,8 @@ ON_CPU = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set of 28 x 28 images, compressed for the notebook's own loader."""
-    folder = write_idx_folder(
-        tmp_path_factory.mktemp("data"), synthetic(SAMPLES, 30, 28)
-    )
-    for path in folder.iterdir():
-        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
-        path.unlink()
-    return folder
+    place = tmp_path_factory.mktemp("data")
+    return write_idx_folder(place, synthetic(SAMPLES, 30, 28), packed=True)
 
 
 @pytest.mark.filterwarnings("default")  # other libraries' warnings are not ours to mend
@@ -304,6 +296,7 @@ def test_a_wrong_option_is_one_line(words: str, said: str) -> None:
     assert_one_line(outcome, 2, said)
 
 
+@pytest.mark.slow
 def test_what_does_not_run_is_listed_and_fails_if_it_was_asked_for(
     folder: Path,
 ) -> None:
@@ -312,57 +305,3 @@ def test_what_does_not_run_is_listed_and_fails_if_it_was_asked_for(
     assert_one_line(outcome, 2, "--contestants: no_such:xp gave no result")
     said = r"- not run: mlp_xp, no_such:xp: .* No module named 'no_such'"
     assert re.search(said, outcome.out)
-
-
-# make gpu, on stand-ins for nvidia-smi and Python.
-
-CUDA = "echo '|  CUDA Version: 12.8  |'"
-
-
-@pytest.fixture
-def make_gpu(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """A function for `make gpu` with shell scripts in place of the two programs."""
-    makes_own = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
-    env = {name: value for name, value in os.environ.items() if name not in makes_own}
-    env["PATH"] = f"{tmp_path}:{env['PATH']}"
-    places = (f"PYTHON={tmp_path}/python", f"GPU_LOG={tmp_path}/log")
-
-    def make(smi: str, python: str, *words: str) -> subprocess.CompletedProcess[str]:
-        for name, lines in (("nvidia-smi", smi), ("python", python)):
-            (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
-            (tmp_path / name).chmod(0o755)
-        return subprocess.run(
-            ["make", "--no-print-directory", "gpu", *places, *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=env,
-            cwd=SCRIPTS.parent,
-        )
-
-    return make
-
-
-@pytest.mark.posix
-def test_make_gpu_says_in_one_line_that_there_is_no_gpu(make_gpu, tmp_path) -> None:
-    done = make_gpu("exit 9", "")
-    assert done.returncode == 2
-    assert done.stdout.startswith("no usable GPU: nvidia-smi shows")
-    done = make_gpu(CUDA, "exit 1", "INSTALL=no")
-    lacks = f"CuPy is missing in {tmp_path}/python, or finds none"
-    assert done.stdout == f"no usable GPU: {lacks}\n"
-
-
-@pytest.mark.slow
-@pytest.mark.posix
-def test_make_gpu_runs_all_parts_and_fails_if_one_fails(make_gpu, tmp_path) -> None:
-    fails = 'case "$*" in *"--dtype float32"*) exit 1;; esac'
-    done = make_gpu(CUDA, fails, "INSTALL=no")
-    assert done.returncode
-    assert done.stdout == (tmp_path / "log").read_text()
-    parts = re.findall(r"^\$ python (.*)$", done.stdout, re.MULTILINE)
-    parity, bench = ["scripts/parity.py"] * 2, ["scripts/bench.py"] * 2
-    assert [part.split()[0] for part in parts] == ["-m", *parity, *bench]
-    failed = re.findall(r"^FAILED: python (.*)$", done.stdout, re.MULTILINE)
-    assert failed == [parts[2]]
-    assert make_gpu(CUDA, "exit 0", "INSTALL=no").returncode == 0

@@ -72,6 +72,7 @@ def test_a_model_has_its_score_on_the_test_rows(
     assert models == []
 
 
+@pytest.mark.slow
 def test_the_recipe_takes_part() -> None:
     """It learns a table of text and numbers, with its classes in order."""
     random = np.random.default_rng(0)

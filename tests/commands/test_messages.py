@@ -22,6 +22,7 @@ REFUSED = [
     ("train --epo 4", "--epo ... Did you mean --epochs?"),
     ("evaluate", "RUN_DIR requires an argument ... --help"),
     ("predict RUN", "after the run, give at least one picture file"),
+    ("export RUN", "give runs, and then a file to write"),
     # Values.
     ("train --epochs", "--epochs requires an argument"),
     ("train --epochs many", '--epochs: ... "many"'),
@@ -41,6 +42,7 @@ REFUSED = [
     # Options with a contradiction.
     ("train --config x --recipe small", "--config and --recipe: give only one"),
     ("train --dataset kmnist --data-dir x", "--dataset and --data-dir: give only one"),
+    ("train --cv 2 --page", "--cv and --page: give only one"),
     ("train --resume x --run-dir y", "--resume and --run-dir: give only one"),
     ("train --resume x --recipe small", "--resume and --recipe: give only one"),
     ("predict RUN x.png --json --show", "--show and --json: give only one"),

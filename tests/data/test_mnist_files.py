@@ -5,41 +5,19 @@ They arrive unchanged on every backend, and every fault is told.
 
 import gzip
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from data_sets import arrays_in, csv_text, idx_bytes
+from data_sets import TINY, arrays_in, csv_text, idx_bytes, write_idx_folder
 
 from mlp_xp.core.backend import Backend
 from mlp_xp.data._mnist_files import read_csv, read_idx
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.data.registry import IDX_FILES
 from mlp_xp.errors import DatasetError
 
-TRAIN, TEST = (
-    np.random.default_rng(seed).integers(0, 256, (count, 6, 6), dtype=np.uint8)
-    for seed, count in ((1, 30), (2, 20))
-)
-TRAIN_LABELS, TEST_LABELS = (
-    np.arange(30, dtype=np.uint8) % 10,
-    np.arange(20, dtype=np.uint8) % 10,
-)
-ARRAYS = [TRAIN, TRAIN_LABELS, TEST, TEST_LABELS]
-
-
-def write_idx(
-    folder: Path, arrays: Sequence[np.ndarray] = ARRAYS, packed: bool = True
-) -> Path:
-    """Write the four files."""
-    folder.mkdir(exist_ok=True)
-    for name, array in zip(IDX_FILES, arrays, strict=True):
-        data = idx_bytes(array)
-        (folder / (name if packed else name[:-3])).write_bytes(
-            gzip.compress(data, mtime=0) if packed else data
-        )
-    return folder
+ARRAYS = arrays_in(TINY)
+TRAIN, TRAIN_LABELS, TEST, TEST_LABELS = ARRAYS
 
 
 def write(folder: Path, data: bytes | str) -> Path:
@@ -51,11 +29,8 @@ def write(folder: Path, data: bytes | str) -> Path:
 
 
 def test_folders_of_idx_and_of_csv_files(tmp_path: Path, backend: Backend) -> None:
-    packed, plain, tables = (
-        write_idx(tmp_path / "a"),
-        write_idx(tmp_path / "b", packed=False),
-        tmp_path / "c",
-    )
+    packed = write_idx_folder(tmp_path / "a", TINY, packed=True)
+    plain, tables = write_idx_folder(tmp_path / "b", TINY), tmp_path / "c"
     tables.mkdir()
     text = csv_text(TRAIN, TRAIN_LABELS).encode()
     (tables / "Fashion-MNIST-Train.CSV.gz").write_bytes(gzip.compress(text, mtime=0))
@@ -80,10 +55,10 @@ def test_a_name_goes_before_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_idx(Path("mnist"))
+    write_idx_folder(Path("mnist"), TINY, packed=True)
     assert load_dataset("mnist").train.inputs.shape == (60000, 28, 28)
     for path in (Path("mnist"), "./mnist"):
-        assert load_dataset(path).train.inputs.shape == (30, 6, 6)
+        assert load_dataset(path).train.inputs.shape == (200, 6, 6)
 
 
 # IDX files.

@@ -40,158 +40,10 @@ from mlp_xp.errors import MlpXpWarning
 from mlp_xp.export import page as export
 from mlp_xp.show.numbers import percent
 
-PAGE = Path(export.__file__).with_name("page.html")
-
-
-def test_the_page_knows_every_task():
-    for name in TASKS:
-        assert re.search(rf"^  {name}[(:]", PAGE.read_text("utf-8"), re.MULTILINE)
-
-
-# an event of the mouse waits for the next frame
-UNLIMITED = ("--disable-frame-rate-limit", "--disable-gpu-vsync")
 pytestmark = pytest.mark.usefixtures("no_pictures")
 in_browser = pytest.mark.needs("browser")
 slow = pytest.mark.slow
-DRAWINGS = [
-    line.split(": ")
-    for line in Path(__file__).with_name("drawings.txt").read_text("utf-8").splitlines()
-]
 OTHERS = [name for name in [*ACTIVATIONS, "none"] if name != "gelu"]
-NAMES = (
-    "</script><script>alert(1)</script>",
-    "<!--<script>",
-    "Ankle boot with a rather long name",
-    *"456789",
-)
-
-
-@pytest.fixture(scope="module")
-def images() -> np.ndarray:
-    return load_dataset("mnist").test.inputs[:200]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=browser(), args=["--no-sandbox", *UNLIMITED]
-        )
-        yield started
-        started.close()
-
-
-@contextmanager
-def opened(
-    chromium: Any, file: Path, width: int = 1280, **settings: Any
-) -> Iterator[Any]:
-    """Open a page. It must ask for nothing, report nothing, and not scroll sideways."""
-    context = chromium.new_context(viewport={"width": width, "height": 900}, **settings)
-    said, asked, page = [], [], context.new_page()
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(file.as_uri())
-    yield page
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert (said, asked) == ([], [file.as_uri()])
-    context.close()
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
-    """A run on MNIST that writes its page."""
-    folder = tmp_path_factory.mktemp("page") / "digits"
-    outcome = call(
-        "train",
-        "--recipe",
-        "small",
-        "--epochs",
-        3,
-        "--report-every",
-        60000,
-        "--run-dir",
-        folder,
-        "--page",
-    )
-    assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.endswith(f"written: {folder / 'page.html'}\n")
-    return folder
-
-
-def assert_near(found: Any, expected: Any) -> None:
-    """Compare probabilities: a page has float32."""
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-
-
-def encoded(array: np.ndarray) -> str:
-    return base64.b64encode(array.tobytes()).decode()
-
-
-def trained(dataset: Any, **settings: Any) -> Model:
-    *_, report = train(
-        TrainConfig(epochs=1, warm_up_steps=0, init="glorot", **settings),
-        dataset,
-        open_backend(),
-    )
-    return report.model
-
-
-def stroke(page: Any, strokes: list[np.ndarray]) -> None:
-    """Draw by the mouse; points are in hundredths of the square."""
-    box = page.locator("#square").bounding_box()
-    for points in strokes:
-        places = (np.array([box["x"], box["y"]]) + points * box["width"] / 100).tolist()
-        page.mouse.move(*places[0])
-        page.mouse.down()
-        for place in places[1:]:
-            page.mouse.move(*place)
-        page.mouse.up()
-    page.evaluate("mlp_xp.refresh()")
-
-
-def answer_of(page: Any) -> Any:
-    """Return the outputs for what the page shows now, or None."""
-    return page.evaluate("mlp_xp.refresh() ?? mlp_xp.state().answer")
-
-
-def probabilities(page: Any, images: np.ndarray) -> list[list[float]]:
-    """Return what window.mlp_xp.predict says about images."""
-    script = """([text, size]) => {
-      const all = [...atob(text)].map((letter) => letter.charCodeAt(0)), found = [];
-      for (let i = 0; i < all.length; i += size)
-        found.push(mlp_xp.predict(all.slice(i, i + size)));
-      return found;
-    }"""
-    return page.evaluate(script, [encoded(images), images[0].size])
-
-
-def check_preparation(page: Any) -> None:
-    """Assert that the network sees a drawing as `predict` would.
-
-    Grey levels may differ by one.
-    """
-    script = """() => {
-      const letter = (byte) => String.fromCharCode(byte);
-      const text = (bytes) => btoa(Array.from(bytes ?? [], letter).join(""));
-      const { width, height, data } = mlp_xp.state().drawn;
-      return [height, width, text(data), text(mlp_xp.state().seen)];
-    }"""  # as text, because Playwright takes seconds for lists of numbers
-    *shape, drawn, found = page.evaluate(script)
-    picture, found = (
-        np.frombuffer(base64.b64decode(text), np.uint8) for text in (drawn, found)
-    )
-    check_alike(picture.reshape(shape), found.tolist())
-
-
-def check_alike(picture: np.ndarray, found: list[int]) -> None:
-    expected = prepare_image(picture)
-    assert (expected is None) == (found == [])
-    if expected is not None:
-        seen = np.reshape(found, (28, 28))
-        np.testing.assert_allclose(seen, expected, rtol=0, atol=1)
 
 
 # Pictures.
@@ -304,20 +156,14 @@ def test_photos_are_prepared_as_by_predict(
         assert found == []
 
 
-@pytest.mark.slow
+@slow
 @in_browser
-def test_a_file_a_test_picture_undo_and_the_keyboard(
-    chromium: Any, digits: Path, images: np.ndarray, tmp_path: Path
-) -> None:
-    picture = tmp_path / "seven.png"
-    Image.fromarray(255 - np.pad(images[0], 20)).resize((400, 400)).convert("RGB").save(
-        picture
-    )
+def test_a_file_is_chosen_or_dropped(chromium: Any, digits: Path, seven: Path) -> None:
     with opened(chromium, digits / "page.html") as page:
-        page.set_input_files("#file", picture)
+        page.set_input_files("#file", seven)
         page.locator("#bars .best").wait_for()
-        from_file = page.evaluate("mlp_xp.state().answer")
-        assert_near(from_file, predict(digits, picture).outputs[0])
+        chosen = page.evaluate("mlp_xp.state().answer")
+        assert_near(chosen, predict(digits, seven).outputs[0])
         page.click("#clear")
         # or else the bars of the old picture could be taken for those of the next
         page.evaluate("mlp_xp.refresh()")
@@ -328,15 +174,23 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(
           const drop = new DragEvent("drop", { dataTransfer, bubbles: true });
           document.body.dispatchEvent(drop);
         }"""
-        page.evaluate(dropped, encoded(np.fromfile(picture, np.uint8)))
+        page.evaluate(dropped, encoded(np.fromfile(seven, np.uint8)))
         page.locator("#bars .best").wait_for()
-        assert page.evaluate("mlp_xp.state().answer") == from_file
+        assert page.evaluate("mlp_xp.state().answer") == chosen
         page.set_input_files("#file", __file__)
         page.locator("#verdict", has_text="not a picture").wait_for()
-        model = load_run(digits)
+
+
+@slow
+@in_browser
+def test_test_pictures_are_shown_with_their_answers(
+    chromium: Any, digits: Path
+) -> None:
+    """One of each class, and the surest mistakes."""
+    model, sureness = load_run(digits), []
+    with opened(chromium, digits / "page.html") as page:
         buttons = page.locator("#rows button")
         assert buttons.count() == 20
-        sureness = []
         for number in range(20):
             button = buttons.nth(number)
             button.click()
@@ -355,20 +209,33 @@ def test_a_file_a_test_picture_undo_and_the_keyboard(
                 assert not label.startswith(f"is {best}")
         assert page.locator("[aria-pressed=true]").count() == 1
         assert sureness[10:] == sorted(sureness[10:], reverse=True)
+
+
+@slow
+@in_browser
+def test_pictures_are_undone_one_by_one(
+    chromium: Any, digits: Path, seven: Path
+) -> None:
+    with opened(chromium, digits / "page.html") as page:
+        page.set_input_files("#file", seven)
+        page.locator("#bars .best").wait_for()
+        first = answer_of(page)
+        for button in page.locator("#rows button").all():
+            button.click()
         page.click("#clear")
         assert answer_of(page) is None
         for _ in range(21):
             page.click("#undo")
-        assert answer_of(page) == from_file
-        page.click("#clear")
+        assert answer_of(page) == first
+
+
+@slow
+@in_browser
+def test_the_keyboard_draws(chromium: Any, digits: Path) -> None:
+    up, down, left = ["ArrowUp"] * 9, ["ArrowDown"] * 18, ["ArrowLeft"] * 5
+    with opened(chromium, digits / "page.html") as page:
         page.focus("#square")
-        for key in (
-            *["ArrowUp"] * 9,
-            "Space",
-            *["ArrowDown"] * 18,
-            "Space",
-            *["ArrowLeft"] * 5,
-        ):
+        for key in (*up, "Space", *down, "Space", *left):
             page.keyboard.press(key)
         page.evaluate("mlp_xp.refresh()")
         assert page.locator("#verdict").inner_text().startswith("1\n")
@@ -716,13 +583,7 @@ def test_refused_before_a_training(data_dir: Path, tmp_path: Path) -> None:
     )
     given = ("--run-dir", tmp_path / "run", "--page", *options(small_settings()))
     outcome = call("train", "--data-dir", tmp_path / "x.npz", "--recipe", "own", *given)
-    assert_one_line(
-        outcome,
-        2,
-        "a page is for grey pictures",
-    )
-    outcome = call("train", "--data-dir", tmp_path / "x.npz", "--cv", 2, "--page")
-    assert_one_line(outcome, 2, "--cv and --page: give only one")
+    assert_one_line(outcome, 2, "a page is for grey pictures")
     assert not (tmp_path / "run").exists()
 
 
@@ -738,24 +599,31 @@ def test_what_a_page_stores_is_finite(tmp_path: Path) -> None:
     assert "NaN" not in path.read_text("utf-8").partition("</script>")[0]
 
 
-def test_command(small_run: Path, tmp_path: Path) -> None:
+def test_the_command_says_the_size(small_run: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     out = output_of("page", small_run, path)
     assert out == f"{path}: {path.stat().st_size / 1e6:.2f} MB\n"
+    outcome = call("page", small_run, tmp_path / "no" / "b.html")
+    assert_one_line(outcome, 1, "cannot write")
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_page_has_a_title_and_may_load_nothing(
+    small_run: Path, tmp_path: Path
+) -> None:
+    path = export_page(small_run, tmp_path / "a.html")
     policy = "content=\"default-src 'none'; script-src 'unsafe-inline'"
     assert policy in path.read_text("utf-8")
     assert stored(path)["title"].startswith("data")
     output_of("page", small_run, path, "--title", "5b: </script>")
     assert stored(path)["title"] == "5b: </script>"
-    assert_one_line(
-        call("page", small_run, tmp_path / "no" / "b.html"), 1, "cannot write"
-    )
-    assert_one_line(
-        call("page", small_run, tmp_path / "b.png"),
-        2,
-        "HTML",
-    )
-    assert [*tmp_path.iterdir()] == [tmp_path / "a.html"]
+
+
+def test_the_page_knows_every_task() -> None:
+    """Without a browser, its source is all that can be checked."""
+    source = Path(export.__file__).with_name("page.html").read_text("utf-8")
+    for name in TASKS:
+        assert re.search(rf"^  {name}[(:]", source, re.MULTILINE)
 
 
 def test_the_page_of_a_run_is_the_same_with_another_library(
@@ -770,3 +638,145 @@ def test_the_page_of_a_run_is_the_same_with_another_library(
     first, second = pages
     assert len(first) == pytest.approx(len(second), abs=20)  # the last bits may differ
     assert first.partition('"weights"')[0] == second.partition('"weights"')[0]
+
+
+# A browser, pages, and what they show.
+
+# an event of the mouse waits for the next frame
+UNLIMITED = ("--disable-frame-rate-limit", "--disable-gpu-vsync")
+DRAWINGS = [
+    line.split(": ")
+    for line in Path(__file__).with_name("drawings.txt").read_text("utf-8").splitlines()
+]
+NAMES = (
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "Ankle boot with a rather long name",
+    *"456789",
+)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return load_dataset("mnist").test.inputs[:200]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=browser(), args=["--no-sandbox", *UNLIMITED]
+        )
+        yield started
+        started.close()
+
+
+@contextmanager
+def opened(
+    chromium: Any, file: Path, width: int = 1280, **settings: Any
+) -> Iterator[Any]:
+    """Open a page. It must ask for nothing, report nothing, and not scroll sideways."""
+    context = chromium.new_context(viewport={"width": width, "height": 900}, **settings)
+    said, asked, page = [], [], context.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(file.as_uri())
+    yield page
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert (said, asked) == ([], [file.as_uri()])
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
+    """A run on MNIST that writes its page."""
+    folder = tmp_path_factory.mktemp("page") / "digits"
+    words = "train --recipe small --epochs 3 --report-every 60000 --page"
+    out = output_of(words, run_dir=folder)
+    assert out.endswith(f"written: {folder / 'page.html'}\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seven(images: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the picture of a seven on white paper."""
+    path = tmp_path_factory.mktemp("picture") / "seven.png"
+    picture = Image.fromarray(255 - np.pad(images[0], 20))
+    picture.resize((400, 400)).convert("RGB").save(path)
+    return path
+
+
+def assert_near(found: Any, expected: Any) -> None:
+    """Compare probabilities: a page has float32."""
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def encoded(array: np.ndarray) -> str:
+    return base64.b64encode(array.tobytes()).decode()
+
+
+def trained(dataset: Any, **settings: Any) -> Model:
+    *_, report = train(
+        TrainConfig(epochs=1, warm_up_steps=0, init="glorot", **settings),
+        dataset,
+        open_backend(),
+    )
+    return report.model
+
+
+def stroke(page: Any, strokes: list[np.ndarray]) -> None:
+    """Draw by the mouse; points are in hundredths of the square."""
+    box = page.locator("#square").bounding_box()
+    for points in strokes:
+        places = (np.array([box["x"], box["y"]]) + points * box["width"] / 100).tolist()
+        page.mouse.move(*places[0])
+        page.mouse.down()
+        for place in places[1:]:
+            page.mouse.move(*place)
+        page.mouse.up()
+    page.evaluate("mlp_xp.refresh()")
+
+
+def answer_of(page: Any) -> Any:
+    """Return the outputs for what the page shows now, or None."""
+    return page.evaluate("mlp_xp.refresh() ?? mlp_xp.state().answer")
+
+
+def probabilities(page: Any, images: np.ndarray) -> list[list[float]]:
+    """Return what window.mlp_xp.predict says about images."""
+    script = """([text, size]) => {
+      const all = [...atob(text)].map((letter) => letter.charCodeAt(0)), found = [];
+      for (let i = 0; i < all.length; i += size)
+        found.push(mlp_xp.predict(all.slice(i, i + size)));
+      return found;
+    }"""
+    return page.evaluate(script, [encoded(images), images[0].size])
+
+
+def check_preparation(page: Any) -> None:
+    """Assert that the network sees a drawing as `predict` would.
+
+    Grey levels may differ by one.
+    """
+    script = """() => {
+      const letter = (byte) => String.fromCharCode(byte);
+      const text = (bytes) => btoa(Array.from(bytes ?? [], letter).join(""));
+      const { width, height, data } = mlp_xp.state().drawn;
+      return [height, width, text(data), text(mlp_xp.state().seen)];
+    }"""  # as text, because Playwright takes seconds for lists of numbers
+    *shape, drawn, found = page.evaluate(script)
+    picture, found = (
+        np.frombuffer(base64.b64decode(text), np.uint8) for text in (drawn, found)
+    )
+    check_alike(picture.reshape(shape), found.tolist())
+
+
+def check_alike(picture: np.ndarray, found: list[int]) -> None:
+    expected = prepare_image(picture)
+    assert (expected is None) == (found == [])
+    if expected is not None:
+        seen = np.reshape(found, (28, 28))
+        np.testing.assert_allclose(seen, expected, rtol=0, atol=1)

@@ -24,16 +24,6 @@ CASES = {
         "check_gradients((f, wrong), x, Y, (W, b), loss=cost)",
         "wrong: W; right: b",
     ),
-    "a parameter that forward forgets": (
-        """
-        def forgetful(x, U, c, V, e):
-            return deep(x, U, c, V, 0)
-        def gradients(x, y, U, c, V, e):
-            return deep_gradients(x, y, U, c, V, 0)
-        """,
-        "check_gradients((forgetful, gradients), x, Y, P)",
-        "wrong: e; right: U, c, V",
-    ),
     "a parameter with another's name in its own": (
         """
         def forgetful(x, W, b, W_out, b_out):
@@ -233,11 +223,6 @@ CASES = {
         "right: W, b, x",
     ),
     # Losses.
-    "a guarded logarithm of small probabilities": (
-        "def loss(y_hat, y): return -np.sum(y * np.log(y_hat + 1e-6)) / len(y)",
-        "check_gradients((f, g), x, Y, (9 * W, b), loss=loss)",
-        "right: W, b",
-    ),
     "guarded logarithms of sigmoids": (
         """
         def forward(x, W, b): return 1 / (1 + np.exp(-(x @ W + b)))
@@ -511,7 +496,7 @@ def test_a_finding_is_said(text, call, says):
     assert any(note.startswith(says) for note in program(text, call).check().notes())
 
 
-@pytest.mark.parametrize("penalty", [1e-6, 3e-5, 1e-4, 5e-4])
+@pytest.mark.parametrize("penalty", [1e-6, 5e-4])
 def test_a_forgotten_penalty_is_named_whatever_its_size(penalty):
     text = f"""
     def loss(y_hat, y, W):

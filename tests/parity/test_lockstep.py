@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from array_api_compat import array_namespace, is_torch_array
-from helpers import assert_one_line, call_main
+from helpers import call_main
 
 from mlp_xp import commands
-from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_library
 from mlp_xp.parity import assert_lockstep, lockstep
 from mlp_xp.parity.programs import (
@@ -45,102 +44,6 @@ def whole_standard():
     strict.reset_array_api_strict_flags()
     yield
     strict.set_array_api_strict_flags(**flags)
-
-
-def inputs(
-    dtype: str = "float64", seed: int = 1, rows: int = 12, columns: int = 5
-) -> tuple[np.ndarray, np.ndarray]:
-    """A matrix with ties, and a positive definite one."""
-    random = np.random.default_rng(seed)
-    x = random.normal(size=(rows, columns)).astype(dtype)
-    x[3] = x[7]
-    return x, (x.T @ x + np.eye(columns)).astype(dtype)
-
-
-OPERATIONS = """
-xp.exp(positive)
-xp.log(positive)
-xp.sqrt(positive)
-xp.tanh(positive)
-xp.sin(positive)
-xp.atan(positive)
-xp.log1p(positive)
-xp.sinh(positive)
-xp.sum(x, axis=0)
-xp.mean(x, axis=0)
-xp.max(x, axis=0)
-xp.min(x, axis=0)
-xp.prod(x, axis=0)
-xp.prod(x, axis=1)
-xp.std(x, axis=0)
-xp.std(x, correction=1)
-xp.var(x, axis=0)
-xp.var(x * 1e-3 + 5, axis=0)
-xp.vecdot(x, x)
-xp.cumulative_sum(x, axis=0)
-xp.logaddexp(x, -x)
-xp.hypot(x, x * 1e3) + xp.atan2(x, -x)
-z * 1j + xp.exp(z * 1j)
-xp.argmax(xp.round(x), axis=0)
-xp.argsort(x, axis=0)
-xp.sort(x, axis=0)
-xp.clip(x, -1, 1)
-xp.where(x > 0, x, -x)
-xp.take(x, xp.asarray([0, 11]), axis=0)
-xp.unique_values(xp.round(x))
-xp.floor(x)
-xp.floor_divide(x, positive)
-xp.remainder(x, positive)
-xp.sign(x)
-xp.isfinite(x)
-xp.nonzero(x > 0)[0]
-xp.searchsorted(xp.sort(positive[:, 0]), positive[0, :3])
-xp.concat([x, x], axis=1)
-xp.permute_dims(x, (1, 0))
-xp.astype(x * 10, xp.int32)
-xp.linspace(0.0, 1.0, 7, dtype=x.dtype)
-xp.matmul(x, square)
-xp.tensordot(x, square, axes=1)
-xp.linalg.solve(square, square[0, :])
-xp.linalg.inv(square)
-xp.linalg.cholesky(square)
-xp.linalg.svd(x, full_matrices=False)
-xp.linalg.svd(x)
-xp.linalg.qr(x)
-xp.linalg.eigh(square)
-xp.linalg.svdvals(x)
-xp.linalg.vector_norm(x, axis=0)
-xp.linalg.matrix_norm(x)
-xp.linalg.trace(square)
-xp.linalg.outer(x[0, :], x[0, :])
-xp.fft.fft(xp.astype(x, xp.complex128), axis=0)
-xp.fft.fftn(z)
-xp.fft.rfft(x, axis=0)
-xp.fft.irfft(xp.fft.rfft(x))
-x @ square
-x**2
--x
-x % positive
-x == positive
-"""
-
-
-def everything(x: Any, square: Any) -> list[Any]:
-    """A program of many operations, each once."""
-    xp = array_namespace(x, square)
-    names = {"xp": xp, "x": x, "z": xp.astype(x, xp.complex64), "square": square}
-    names["positive"] = xp.abs(x) + 0.5
-    lines = OPERATIONS.strip().splitlines()
-    results = [eval(compile(line, __file__, "eval"), names) for line in lines]
-    total = x + 1
-    total -= x
-    total = 2 - total * 3 / names["positive"] // 0.5
-    total[0, :] = x[0, :]
-    return [*results, total]
-
-
-def clean(run: Run) -> None:
-    assert (run.deviations, run.error, run.escaped) == ([], None, [])
 
 
 # A healthy library.
@@ -170,7 +73,7 @@ def test_a_healthy_jax_gives_no_alarm():
     assert run.operations == 6
 
 
-@pytest.mark.parametrize(("seed", "scale"), [(0, 1e-3), (1, 0.05), (2, 1), (3, 20)])
+@pytest.mark.parametrize(("seed", "scale"), [(0, 1e-3), (3, 20)])
 @each_dtype
 def test_rounding_stays_within_the_derived_bounds(dtype, seed, scale):
     rows, columns = np.random.default_rng(seed).integers(12, 40, 2)
@@ -184,66 +87,6 @@ def test_rounding_stays_within_the_derived_bounds(dtype, seed, scale):
 # Planted faults, one operation each.
 
 
-def scaled(function):
-    return lambda *args, **kwargs: function(*args, **kwargs) * (1 + 1e-4)
-
-
-def coarse(function):
-    return lambda *args, **kwargs: function(*args, **kwargs) * (1 + 1e-3)
-
-
-def last_part(function):
-    def faulty(*args, **kwargs):
-        *parts, last = function(*args, **kwargs)
-        return (*parts, last * (1 + 3e-2))
-
-    return faulty
-
-
-def shifted(function):
-    def faulty(x, *args, **kwargs):
-        import torch
-
-        return torch.roll(function(x, *args, **kwargs), 1)
-
-    return faulty
-
-
-def negated(function):
-    return lambda *args, **kwargs: ~function(*args, **kwargs)
-
-
-def truncated(function):
-    def faulty(x, y):
-        import torch
-
-        return torch.trunc(x / y)
-
-    return faulty
-
-
-def double(function):
-    def faulty(*args, **kwargs):
-        import torch
-
-        return function(*args, **kwargs).to(torch.complex64)
-
-    return faulty
-
-
-SCALED = """
-    exp tanh sin sum mean std var prod cumulative_sum matmul tensordot clip linspace
-    unique_values linalg.solve linalg.inv linalg.cholesky fft.rfft
-"""
-FUNCTIONS = {
-    **dict.fromkeys(SCALED.split(), scaled),
-    **dict.fromkeys(("argmax", "argsort", "sort", "take"), shifted),
-    **dict.fromkeys(("linalg.svd", "linalg.qr", "linalg.eigh"), last_part),
-    "isfinite": negated,
-    "floor_divide": truncated,
-    "linalg.svdvals": coarse,
-    "fft.fft": double,
-}
 OPERATORS = {
     "__iadd__": "iadd",
     "__isub__": "isub",
@@ -348,12 +191,14 @@ def test_arguments_stay_as_they_are():
     assert run.result.tolist() == [6, 6, 6]
     assert run.end == "0 eps from NumPy's whole run"
 
+
+def test_an_argument_that_keeps_an_array_stays_as_it_is():
     def fit(x: Any, estimator: SimpleNamespace) -> Any:
         estimator.seen = x
         return x
 
     estimator = SimpleNamespace()
-    lockstep(fit, (x, estimator), library="numpy")
+    lockstep(fit, (np.ones(3), estimator), library="numpy")
     assert vars(estimator) == {}
 
 
@@ -603,7 +448,7 @@ def test_upcasts_are_found():
     assert found.call == "float32 (12, 5) * float64 (5,)"
 
 
-def test_an_error_of_the_program_is_the_programs():
+def test_an_operation_that_raises_is_an_error_of_the_program():
     def assigns(x: Any) -> Any:
         x[0, 0] = 1.0
 
@@ -613,18 +458,18 @@ def test_an_error_of_the_program_is_the_programs():
     assert run.error.place.endswith("(x[0, 0] = 1.0)")
     assert isinstance(run.exception, TypeError)
 
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
+def test_an_error_or_an_exit_of_the_program_is_the_programs(kind):
     def refuses(x: Any) -> Any:
-        raise ValueError("too small")
+        raise kind("too small")
 
     run = lockstep(refuses, inputs()[:1], library="numpy")
-    assert run.error.name == "ValueError"
-    assert run.error.place.endswith('(raise ValueError("too small"))')
+    assert run.error.name == kind.__name__
+    assert run.error.place.endswith('(raise kind("too small"))')
 
-    def exits(x: Any) -> Any:
-        raise SystemExit(7)
 
-    assert lockstep(exits, inputs()[:1], library="numpy").error.name == "SystemExit"
-
+def test_an_error_that_the_program_catches_is_none():
     def recovers(x: Any) -> Any:
         try:
             return array_namespace(x).reshape(x, (7, 7))
@@ -665,8 +510,6 @@ def test_a_namespace_needs_no_function_that_a_network_needs():
     few = SimpleNamespace(asarray=np.asarray, float64=np.float64, sum=np.sum)
     run = lockstep(lambda x: x.__array_namespace__().sum(x), (np.ones(3),), library=few)
     assert (run.deviations, float(run.result)) == ([], 3.0)
-    with pytest.raises(BackendError):
-        lockstep(abs, (np.ones(3),), library="no_such_library")
 
 
 class Linalg:
@@ -1026,12 +869,10 @@ def test_a_device_is_chosen_by_its_name():
     assert run.error is not None
 
 
-def test_global_settings_are_restored():
-    import array_api_strict as strict
+def test_the_precision_of_jax_is_restored():
     import jax
 
-    flags, before = strict.get_array_api_strict_flags(), jax.config.jax_enable_x64
-    replaced = issubclass
+    before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", False)
     try:
         run = lockstep(lambda x: x * 2, (np.ones(3),), library="jax")
@@ -1040,13 +881,23 @@ def test_global_settings_are_restored():
     finally:
         jax.config.update("jax_enable_x64", before)
 
+
+def test_the_flags_of_array_api_strict_are_restored():
+    import array_api_strict as strict
+
     def changes(x: Any) -> Any:
         strict.set_array_api_strict_flags(boolean_indexing=False)
         return x
 
+    flags = strict.get_array_api_strict_flags()
     lockstep(changes, (np.ones(3),), library="array-api-strict")
     assert strict.get_array_api_strict_flags() == flags
-    assert issubclass is replaced
+
+
+def test_the_functions_of_python_are_restored():
+    before = issubclass
+    lockstep(lambda x: x * 2, (np.ones(3),), library="numpy")
+    assert issubclass is before
     assert sys.gettrace() is None
 
 
@@ -1182,9 +1033,6 @@ def program():
 
 def failing():
     return root, (-np.ones(3), 2)
-
-def swapped():
-    return root, (np.ones(3, ">f8"),)
 """
 
 
@@ -1204,10 +1052,168 @@ def test_the_command_has_a_report_for_each_library(tmp_path, monkeypatch):
     shown = lockstep_command("my_program:failing", "--backends", "torch")
     assert shown.code == 3
     assert "raised TypeError" in shown.out
-    for name, said in (
-        ("other", "module my_program has no 'other'"),
-        ("swapped", "torch takes no argument of dtype >f8"),
-    ):
-        assert_one_line(lockstep_command(f"my_program:{name}"), 2, said)
-    assert_one_line(lockstep_command("no_such_module:program"), 2, "no_such_module")
     del sys.modules["my_program"]
+
+
+# Faults of operations.
+
+
+def scaled(function):
+    return lambda *args, **kwargs: function(*args, **kwargs) * (1 + 1e-4)
+
+
+def coarse(function):
+    return lambda *args, **kwargs: function(*args, **kwargs) * (1 + 1e-3)
+
+
+def last_part(function):
+    def faulty(*args, **kwargs):
+        *parts, last = function(*args, **kwargs)
+        return (*parts, last * (1 + 3e-2))
+
+    return faulty
+
+
+def shifted(function):
+    def faulty(x, *args, **kwargs):
+        import torch
+
+        return torch.roll(function(x, *args, **kwargs), 1)
+
+    return faulty
+
+
+def negated(function):
+    return lambda *args, **kwargs: ~function(*args, **kwargs)
+
+
+def truncated(function):
+    def faulty(x, y):
+        import torch
+
+        return torch.trunc(x / y)
+
+    return faulty
+
+
+def double(function):
+    def faulty(*args, **kwargs):
+        import torch
+
+        return function(*args, **kwargs).to(torch.complex64)
+
+    return faulty
+
+
+SCALED = """
+    exp tanh sin sum mean std var prod cumulative_sum matmul tensordot clip linspace
+    unique_values linalg.solve linalg.inv linalg.cholesky fft.rfft
+"""
+FUNCTIONS = {
+    **dict.fromkeys(SCALED.split(), scaled),
+    **dict.fromkeys(("argmax", "argsort", "sort", "take"), shifted),
+    **dict.fromkeys(("linalg.svd", "linalg.qr", "linalg.eigh"), last_part),
+    "isfinite": negated,
+    "floor_divide": truncated,
+    "linalg.svdvals": coarse,
+    "fft.fft": double,
+}
+
+
+# A program of many operations.
+
+
+def inputs(
+    dtype: str = "float64", seed: int = 1, rows: int = 12, columns: int = 5
+) -> tuple[np.ndarray, np.ndarray]:
+    """A matrix with ties, and a positive definite one."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(rows, columns)).astype(dtype)
+    x[3] = x[7]
+    return x, (x.T @ x + np.eye(columns)).astype(dtype)
+
+
+OPERATIONS = """
+xp.exp(positive)
+xp.log(positive)
+xp.sqrt(positive)
+xp.tanh(positive)
+xp.sin(positive)
+xp.atan(positive)
+xp.log1p(positive)
+xp.sinh(positive)
+xp.sum(x, axis=0)
+xp.mean(x, axis=0)
+xp.max(x, axis=0)
+xp.min(x, axis=0)
+xp.prod(x, axis=0)
+xp.prod(x, axis=1)
+xp.std(x, axis=0)
+xp.std(x, correction=1)
+xp.var(x, axis=0)
+xp.var(x * 1e-3 + 5, axis=0)
+xp.vecdot(x, x)
+xp.cumulative_sum(x, axis=0)
+xp.logaddexp(x, -x)
+xp.hypot(x, x * 1e3) + xp.atan2(x, -x)
+z * 1j + xp.exp(z * 1j)
+xp.argmax(xp.round(x), axis=0)
+xp.argsort(x, axis=0)
+xp.sort(x, axis=0)
+xp.clip(x, -1, 1)
+xp.where(x > 0, x, -x)
+xp.take(x, xp.asarray([0, 11]), axis=0)
+xp.unique_values(xp.round(x))
+xp.floor(x)
+xp.floor_divide(x, positive)
+xp.remainder(x, positive)
+xp.sign(x)
+xp.isfinite(x)
+xp.nonzero(x > 0)[0]
+xp.searchsorted(xp.sort(positive[:, 0]), positive[0, :3])
+xp.concat([x, x], axis=1)
+xp.permute_dims(x, (1, 0))
+xp.astype(x * 10, xp.int32)
+xp.linspace(0.0, 1.0, 7, dtype=x.dtype)
+xp.matmul(x, square)
+xp.tensordot(x, square, axes=1)
+xp.linalg.solve(square, square[0, :])
+xp.linalg.inv(square)
+xp.linalg.cholesky(square)
+xp.linalg.svd(x, full_matrices=False)
+xp.linalg.svd(x)
+xp.linalg.qr(x)
+xp.linalg.eigh(square)
+xp.linalg.svdvals(x)
+xp.linalg.vector_norm(x, axis=0)
+xp.linalg.matrix_norm(x)
+xp.linalg.trace(square)
+xp.linalg.outer(x[0, :], x[0, :])
+xp.fft.fft(xp.astype(x, xp.complex128), axis=0)
+xp.fft.fftn(z)
+xp.fft.rfft(x, axis=0)
+xp.fft.irfft(xp.fft.rfft(x))
+x @ square
+x**2
+-x
+x % positive
+x == positive
+"""
+
+
+def everything(x: Any, square: Any) -> list[Any]:
+    """A program of many operations, each once."""
+    xp = array_namespace(x, square)
+    names = {"xp": xp, "x": x, "z": xp.astype(x, xp.complex64), "square": square}
+    names["positive"] = xp.abs(x) + 0.5
+    lines = OPERATIONS.strip().splitlines()
+    results = [eval(compile(line, __file__, "eval"), names) for line in lines]
+    total = x + 1
+    total -= x
+    total = 2 - total * 3 / names["positive"] // 0.5
+    total[0, :] = x[0, :]
+    return [*results, total]
+
+
+def clean(run: Run) -> None:
+    assert (run.deviations, run.error, run.escaped) == ([], None, [])

@@ -85,6 +85,14 @@ REFUSED_CALLS = [
         MlpXpError,
         "my_module gives no program: ... no colon",
     ),
+    (lambda: load_program("math:other"), MlpXpError, "module math has no 'other'"),
+    (lambda: load_program("no_such_module:program"), MlpXpError, "no_such_module"),
+    pytest.param(
+        lambda: lockstep(abs, (X.astype(">f8"),), library="torch"),
+        MlpXpError,
+        "torch takes no argument of dtype >f8",
+        marks=pytest.mark.needs("torch"),
+    ),
     # Allowed deviations.
     (
         lambda: assert_parity("numpy", allow={"syncs": True}),

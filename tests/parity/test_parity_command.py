@@ -134,7 +134,7 @@ def test_by_default_all_usable_take_part_and_the_others_are_listed(
 
 
 def test_a_backend_with_a_device_must_be_usable(data_dir, one_usable):
-    outcome = call(f"{COMMON} --device torch=cpu", data_dir=data_dir)
+    outcome = call(f"{COMMON} --steps 9 --device torch=cpu", data_dir=data_dir)
     assert_one_line(outcome, 2, f"error: {REASON}")
 
 

@@ -3,18 +3,24 @@ operation and its step.
 """
 
 import contextlib
+import itertools
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import array_api_compat.numpy as numpy
 import numpy as np
 import pytest
 from data_sets import TINY
-from planted_faults import Library
+from helpers import Namespace, changed
+from wrappers import overriding
 
 from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.parity._trajectory import record
@@ -43,8 +49,8 @@ def test_every_backend_is_healthy(backend):
 
 
 def test_an_operator_in_place_may_return_a_new_object_for_the_same_memory():
-    library = Library("isub", lambda f, x, y: f(x, y)[...])
-    run = trace(CONFIG, TINY, library.backend(), 5)
+    backend, _ = faulty("isub", lambda f, x, y: f(x, y)[...])
+    run = trace(CONFIG, TINY, backend, 5)
     assert_healthy(run)
     assert run.verdicts["isub"]
 
@@ -136,14 +142,14 @@ def test_a_fault_is_named_with_its_operation_and_its_step(fault, steps):
     without the tracer.
     """
     name, change, call, said, file = FAULTS[fault]
-    untraced = Library(name, change, call)
+    backend, struck = faulty(name, change, call)
     # of the steps after the fault
     with contextlib.suppress(ValueError, TypeError, AttributeError):
-        train_and_predict(SHORT, TINY, untraced.backend(), steps)
-    run = trace(SHORT, TINY, Library(name, change, call).backend(), steps)
+        train_and_predict(SHORT, TINY, backend, steps)
+    run = trace(SHORT, TINY, faulty(name, change, call)[0], steps)
     (found,) = run.deviating.values()
     assert found.name == name
-    assert found.when == untraced.struck
+    assert [found.when] == struck
     assert said in str(found.verdict)
     assert file in found.place
 
@@ -157,7 +163,7 @@ def test_a_fault_is_named_with_its_operation_and_its_step(fault, steps):
 )
 def test_a_failure_after_a_deviation_does_not_hide_it(name, change, error):
     config = replace(CONFIG, batch_size=7)
-    run = trace(config, TINY, Library(name, change, 41).backend(), 60)
+    run = trace(config, TINY, faulty(name, change, 41)[0], 60)
     assert next(iter(run.deviating)) == name
     assert isinstance(run.failure, error)
 
@@ -179,7 +185,7 @@ def test_an_array_that_another_operation_overwrites_is_found():
     config = replace(
         CONFIG, hidden=(8, 8), activation="tanh", init="glorot", defer_updates=False
     )
-    run = trace(config, TINY, Library("tanh", reused).backend(), 5)
+    run = trace(config, TINY, faulty("tanh", reused)[0], 5)
     found = next(iter(run.deviating.values()))
     said = r"changes its array \d, unless an earlier operation did"
     assert re.fullmatch(said, str(found.verdict))
@@ -198,3 +204,55 @@ def test_arguments_with_names_are_numbered_after_the_others():
     x, y = traced.asarray(np.ones(2)), traced.asarray(np.ones(2))
     traced.tracer.call(LibraryCall("add", scribbling_add, (x,), {"other": y}, add))
     assert traced.tracer.deviating["add"].verdict.changed == 1
+
+
+# A faulty library.
+
+OPERATORS = {"matmul": "__matmul__", "isub": "__isub__"}
+
+
+def faulty(
+    name: str, change: Callable[..., Any], at: int | None = None
+) -> tuple[Backend, list[str]]:
+    """Return NumPy with a changed operation, and a list for the steps of the changes.
+
+    name: a function or an operator. change: called with the right function and its
+    arguments. at: the only call that is changed, counted from 1.
+    """
+    calls, struck, when = itertools.count(1), [], "after step 0"
+
+    def operation(right: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if at not in (None, next(calls)):
+            return right(*args, **kwargs)
+        struck.append(when)
+        return change(right, *args, **kwargs)
+
+    if name in OPERATORS:
+        library = overriding(**{OPERATORS[name]: operation})
+    else:
+        library = Namespace(**{name: partial(operation, getattr(numpy, name))})
+    backend = open_backend()
+    steps = itertools.count(1)
+
+    def scan(step: Callable[..., Any], carry: Any, xs: Any) -> Any:
+        def counted(carry: Any, x: Any) -> Any:
+            nonlocal when
+            number = next(steps)
+            when = f"in step {number}"
+            result = step(carry, x)
+            when = f"after step {number}"
+            return result
+
+        return backend.scan(counted, carry, xs)
+
+    def copy_to_device(array: np.ndarray, dtype: Any) -> np.ndarray:
+        return library.asarray(array, dtype=dtype, copy=True)
+
+    opened = changed(
+        backend,
+        xp=library,
+        scan=scan,
+        like=lambda array: opened,
+        _copy_to_device=copy_to_device,
+    )
+    return opened, struck
