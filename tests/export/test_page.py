@@ -4,7 +4,6 @@ It needs nothing but its file.
 """
 
 import base64
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import pandas as pd
 import pytest
 from backends import browser
 from data_sets import TINY, data_frame, mixed, synthetic, varied
-from helpers import assert_one_line, call, options, output_of, small_settings
+from helpers import assert_one_line, call, options, output_of, small_settings, stored
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -310,12 +309,6 @@ def test_pictures_as_they_are(chromium: Any, tmp_path: Path) -> None:
         assert page.evaluate(
             "[mlp_xp.state().seen[11], mlp_xp.state().seen[13] < 100]"
         ) == [255, True]
-
-
-def stored(page: Path) -> dict[str, Any]:
-    """Return the record in a page."""
-    block = page.read_text("utf-8").partition('type="application/json">')[2]
-    return json.loads(block.partition("</script>")[0])
 
 
 def test_a_page_has_what_training_added_to_large_weights(tmp_path: Path) -> None:
