@@ -346,7 +346,7 @@ FOUND = [
     "W1, b1, W2, b2: the derivative of softmax twice, as p - t contains it",
     "W1, b1: the layer above was updated before the error passed through it",
 ]
-REPAIRED = {"": ["1000 of 1000", "64 of 64"], ".zh": ["有 1000 个", "不同的有 64 种"]}
+REPAIRED = {"": ["1000 of 1000", "64 of 64"], ".zh": ["有 1000 个", "不相同的有 64 种"]}
 MOVED = "999 of 1000|位置的是 999 个"  # a repair that leaves all in place is none
 
 
