@@ -6,9 +6,12 @@ Empty ones name missing functions. Filled ones are right. Usual mistakes are nam
 import ast
 import contextlib
 import io
+import linecache
+import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import nbformat
 import numpy as np
@@ -24,7 +27,7 @@ REPAIRS = {
     "shuffled_f",
     "start_g",
 }
-EMPTY, CHECK = "# Your code", "\nif ready("  # cells to fill, and checks
+EMPTY, CHECK = "# Your code", "\nrun(check)"  # cells to fill, and checks
 each_language = pytest.mark.parametrize("language", ["", ".zh"], ids=["en", "zh"])
 
 
@@ -58,6 +61,8 @@ def test_each_check_says_in_one_line_what_is_missing(language: str) -> None:
         assert text.count("\n") == 1
         assert text.startswith(functions[0])
     assert all("still empty" in text for text in said)
+    # A function that uses one of these in place of its argument must not find it.
+    assert not {"x", "y", "z", "p", "W", "b", "parameters", "random"} & {*names}
 
 
 @pytest.mark.slow
@@ -68,7 +73,7 @@ def test_filled_cells_are_right(language: str, tmp_path: Path) -> None:
     assert text.count("<td>right</td>") == 1 + 3 + 4
     assert (
         len(re.findall(r"^.*(?: is |是).*right$", text, re.MULTILINE))
-        == 4 + 1 + 3 + 7 + 7
+        == 5 + 1 + 3 + 7 + 8
     )
     assert (tmp_path / "current" / "my_network.py").exists()
 
@@ -85,8 +90,19 @@ class Wrong(NamedTuple):
 WRONG = [
     Wrong(1, "np.sum(e, axis=1, keepdims=True)", "np.sum(e)", "the whole array"),
     Wrong(1, "np.sum(e, axis=1", "np.sum(e, axis=0", "sums of the columns"),
-    Wrong(1, "np.sum(e, axis=1, keepdims=True)", "np.sum(e, axis=1)", "ValueError"),
+    Wrong(
+        1,
+        "np.sum(e, axis=1, keepdims=True)",
+        "np.sum(e, axis=1)",
+        "softmax, line 3: return e / np.sum(e, axis=1)\n",
+    ),
     Wrong(1, "z - np.max(z, axis=1, keepdims=True)", "z", "exp overflows"),
+    Wrong(
+        1, "np.max(z, axis=1, keepdims=True)", "np.max(z)", "exp overflows, or gives 0"
+    ),
+    Wrong(
+        1, "np.max(z, axis=1, keepdims=True)", "z.mean()", "exp overflows, or gives 0"
+    ),
     Wrong(1, " / np.sum(e, axis=1, keepdims=True)", "", "without the sum"),
     Wrong(1, "np.sum(e, axis=1, keepdims=True)", "np.sum(e[0])", "the sum of one row"),
     Wrong(1, "np.sum(e, axis=1", "np.max(e, axis=1", "without the sum"),
@@ -103,15 +119,22 @@ WRONG = [
         1,
         "-np.sum(y * np.log(p)) / p.shape[0]",
         "-np.sum(y * np.log(p), axis=1)",
-        "returned array (4,), not number",
+        "returned array (4,), not a number",
     ),
     Wrong(1, "np.log(p)", "np.log2(p)", "base 2"),
     Wrong(1, "return (p - y) / p.shape[0]", "p - y", "output_error: still empty"),
     Wrong(
         1, "(p - y) / p.shape[0]", "p - y", "a sum over the batch that should be a mean"
     ),
-    Wrong(1, "np.log(p)) / p.shape[0]", "np.log(p)) / 4", "divided by 4"),
-    Wrong(1, "(p - y) / p.shape[0]", "(p - y) / 4", "wrong: z"),
+    Wrong(1, "np.log(p)) / p.shape[0]", "np.log(p)) / 4", "by a fixed number"),
+    Wrong(
+        1,
+        "return -np.sum(y * np.log(p)) / p.shape[0]",
+        "for each, right in zip(p, y):\n        return -right @ np.log(each) / 4",
+        "return inside the loop, after the first sample",
+    ),
+    Wrong(1, "(p - y) / p.shape[0]", "(p - y) / 4", "divided by a fixed number"),
+    Wrong(1, "(p - y) / p.shape[0]", "(p - y) / 5", "wrong: z"),
     Wrong(1, "(p - y) / p.shape[0]", "(p - y) / 2", "wrong: z"),
     Wrong(
         1, "e = np.exp(z", "z -= 1\n    e = np.exp(z", "the caller's array was changed"
@@ -124,7 +147,7 @@ WRONG = [
     Wrong(2, " + b", "", "the bias is missing"),
     Wrong(2, " + b", " + b[0]", "one number of the bias"),
     Wrong(2, "x.T @ error", "error.T @ x", "a transpose is missing"),
-    Wrong(2, "x.T @ error", "x @ error", "ValueError: matmul"),
+    Wrong(2, "x.T @ error", "x @ error", "The shapes do not fit: think of "),
     Wrong(2, "np.sum(error, axis=0)", "error", "the sum over the samples is missing"),
     Wrong(2, "np.sum(error, axis=0)", "np.sum(error, axis=1)", "wrong"),
     Wrong(2, "np.sum(error, axis=0)", "np.mean(error, axis=0)", "should be a sum"),
@@ -135,6 +158,25 @@ WRONG = [
     Wrong(2, "return dW, db, dx", "return dW, db", "(array (4, 3), array (3,)), not "),
     Wrong(3, "np.exp(-z)", "np.exp(z)", "exp(z) where exp(-z) belongs"),
     Wrong(3, "1 / (1 + np.exp(-z))", "np.tanh(z)", "this is tanh"),
+    Wrong(
+        3,
+        "a * (1 - a)\n",
+        "sigmoid(z) * (1 - sigmoid(z))\n",
+        "NameError: name 'z' is not defined\nsigmoid_slope, line 6: return sigmoid(z) ",
+    ),
+    Wrong(3, "a * (1 - a)\n", "(a * (1 - a))[None]\n", "returned array (1,), not a "),
+    Wrong(
+        3,
+        "p = forward(x, W1, b1, W2, b2)",
+        "p = forward(x, *parameters)",
+        "NameError: name 'parameters' is not defined\nbackward, line 16: a, p = ",
+    ),
+    Wrong(
+        3,
+        "    a = sigmoid(layer",
+        "    W1, b1, W2, b2 = parameters\n    a = sigmoid(layer",
+        "NameError: name 'parameters' is not defined\nforward, line 10: W1, b1, ",
+    ),
     Wrong(
         3, "a * (1 - a)\n", "sigmoid(a) * (1 - sigmoid(a))\n", "a is already a sigmoid"
     ),
@@ -193,7 +235,13 @@ WRONG = [
     ),
     Wrong(4, "y[i : i + 1]", "y[len(losses)][None]", "y is not"),
     Wrong(4, "for i in order", "for i in range(len(order))", "not taken in the order"),
-    Wrong(4, "x[i : i + 1], y[i : i + 1]", "x[i], y[i]", "train: wrong: "),
+    Wrong(
+        4,
+        "x[i : i + 1], y[i : i + 1]",
+        "x[i], y[i]",
+        "train, line 13: loss, parameters",
+    ),
+    Wrong(4, "losses.append(loss)", "pass", "returned ([], (array (784, 64), "),
     Wrong(
         4, "    return losses, ", "        return losses, ", "return inside the loop"
     ),
@@ -235,12 +283,12 @@ WRONG = [
         "random.integers(0, count, count)",
         "some samples are drawn again",
     ),
-    Wrong(5, "range(epochs)", "range(1)", "only one epoch"),
+    Wrong(5, "range(epochs)", "range(1)", "only one epoch: return inside the outer "),
     Wrong(
         5,
         "[order[i : i + batch_size] for i in range(0, count, batch_size)]",
         "[*order.reshape(-1, batch_size)]",
-        "batches: wrong: ValueError",
+        "wrong: ValueError: cannot reshape array of size 10 ",
     ),
     Wrong(
         5,
@@ -252,7 +300,19 @@ WRONG = [
         5,
         "[order[i : i + batch_size] for i in range(0, count, batch_size)]",
         "np.array_split(order, count // batch_size)",
-        "largest batch is 33: wrong, 32 is right: the batches are too few",
+        "batches of 32 samples is 23: wrong, 31 is right: all batches are of about one",
+    ),
+    Wrong(
+        5,
+        "[order[i : i + batch_size] for i in range(0, count, batch_size)]",
+        "np.array_split(order, -(-count // batch_size))",
+        "batches of 32 samples is 8: wrong, 31 is right: all batches are of about one",
+    ),
+    Wrong(
+        5,
+        "random.permutation(count)",
+        "np.random.permutation(count)",
+        "the argument `random` is not used",
     ),
     Wrong(
         5,
@@ -261,7 +321,9 @@ WRONG = [
         "returned generator, not [array (4,), ...]",
     ),
     Wrong(5, "    return losses, ", "            return losses, ", "inside the loop"),
-    Wrong(5, "return losses, parameters", "return parameters, losses", "not ([number"),
+    Wrong(
+        5, "return losses, parameters", "return parameters, losses", "not ([a number"
+    ),
     Wrong(5, "loss, parameters = step", "loss, _ = step", "carry the new parameters"),
     Wrong(5, "y[batch]", "y[np.sort(batch)]", "x and y are not in the same order"),
     Wrong(5, "y[batch]", "y[: len(batch)]", "y is not taken by `batch`"),
@@ -346,7 +408,7 @@ FOUND = [
     "W1, b1, W2, b2: the derivative of softmax twice, as p - t contains it",
     "W1, b1: the layer above was updated before the error passed through it",
 ]
-REPAIRED = {"": ["1000 of 1000", "64 of 64"], ".zh": ["有 1000 个", "不同的有 64 种"]}
+REPAIRED = {"": ["1000 of 1000", "64 of 64"], ".zh": ["有 1000 个", "不相同的有 64 种"]}
 MOVED = "999 of 1000|位置的是 999 个"  # a repair that leaves all in place is none
 
 
@@ -464,6 +526,12 @@ def printed(notebook: NotebookNode) -> str:
 
 def run(cell: str, names: dict[str, Any]) -> str:
     """Run a cell in this process, and return what it prints."""
-    with contextlib.redirect_stdout(io.StringIO()) as out, np.errstate(all="ignore"):
-        exec(compile(cell, "cell", "exec"), names)
+    file = f"cell {hash(cell)}"
+    linecache.cache[file] = len(cell), None, cell.splitlines(keepends=True), file
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        np.errstate(all="ignore"),
+        mock.patch.dict(os.environ),
+    ):
+        exec(compile(cell, file, "exec"), names)
     return out.getvalue()
