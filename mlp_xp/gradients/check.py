@@ -379,12 +379,13 @@ class _Check:
                 break
         wrong, reading, rows = min(compared, key=itemgetter(0))
         self._set_rate(reading.rate)
-        if wrong and reading.rate and not reading.update:
+        if wrong and reading.rate and not reading.is_named:
             self._ask_for_names(rows)
         findings = self._findings(reading, rows) if wrong else []
         others = []
-        for name, gradient in reading.gradients.items():
-            if not self._same(reading.update.get(name, gradient), gradient):
+        for name, step in reading.steps.items():
+            rate = reading.rate
+            if rate and not self._same(step / rate, reading.gradients[name]):
                 others.append(name)
         if others:
             findings.append(Finding(tuple(others), (_UPDATE,)))
@@ -504,14 +505,17 @@ class _Check:
             words = ""
             if row.is_right:
                 continue
+            same = [x for x in self.package if self._same(array, self.package[x])]
             if not np.any(array) and array.size == np.prod(shape):
                 words = _ZERO
             elif array.shape == (1, *shape):
                 words = _AXIS
             elif row.yours is None and array.shape == tuple(n for n in shape if n > 1):
                 words = _NO_AXIS
-            elif self._same(array, self.package.get(row.name, np.empty(0))):
-                words = _SMALL_TERM
+            elif same:
+                words = f"it is the gradient of {same[0]}"
+                if row.name in same:
+                    words = _SMALL_TERM
             said.setdefault(words, []).append(row.name)
         others = said.pop("", [])
         findings = [Finding(tuple(names), (words,)) for words, names in said.items()]
@@ -519,9 +523,9 @@ class _Check:
             names = [name for name in self.parameters if name not in self.ignored]
             gradients = {name: found[name] for name in names}
             zeros = said.get(_ZERO, [])
-            mistakes = explain(self.twin, gradients, reading.rate, self._same, zeros)
+            mistakes = explain(self.twin, gradients, reading.steps, self._same, zeros)
             findings = mistakes + findings
-        is_update = reading.rate and not reading.update
+        is_update = reading.rate and not reading.is_named
         if is_update and not findings and np.shape(self.x)[:-1] > (1,):
             findings = [Finding(tuple(others), (_STEPS,))]
         return findings
@@ -555,7 +559,10 @@ def _first_run(program: Program) -> Outcome:
         if y is None:
             raise
         words, inputs, targets = "a single sample, x[:1] and y[:1]", x[:1], y[:1]
-        if y.ndim == 1 and y.dtype.kind in "iu":
+        if x.ndim == 1:
+            words = "a batch, such as X[:1] and Y[:1]"
+            inputs, targets = x[None], y[None]
+        elif y.ndim == 1 and y.dtype.kind in "iu":
             words, inputs = "one-hot labels, np.eye(classes)[y]", x
             targets = np.eye(max(y) + 1)[y]
         with suppress(MlpXpError):

@@ -57,6 +57,11 @@ QUESTIONS = {
         "check_gradients((predict, train), x, Y)",
         "code: train raised ValueError ... a single sample",
     ),
+    "a single sample for code of a batch": (
+        "",
+        "check_gradients((f, g), x[0], Y[0], (W, b))",
+        "code: f raised AxisError ... it runs with a batch, such as X[:1] and Y[:1]",
+    ),
     "labels that should be one-hot": (
         "",
         "check_gradients((f, g), x, Y.argmax(axis=1), (W, b))",

@@ -315,6 +315,17 @@ CASES = {
         "check_gradients(Own(), x, Y)",
         "right: W, b",
     ),
+    "gradients beside an update of some parameters": (
+        """
+        class Own(Net):
+            def train(self, x, y):
+                d = (f(x, self.W, self.b) - y) / len(y)
+                self.W -= self.lr * x.T @ d
+                return [x.T @ d, d.sum(axis=0)]
+        """,
+        "check_gradients(Own(), x, Y)",
+        "right: W, b",
+    ),
     "gradients of another update": (
         """
         class Own(Net):
@@ -473,6 +484,17 @@ def test_a_program_is_judged(name):
             """,
             "check_gradients((forward, wrong), x, Y, (W, b), loss=loss)",
             "W, b: -t / p + (1 - t) / (1 - p), without the derivative of sigmoid",
+        ),
+        (
+            """
+            P = [rng.normal(size=size) for size in ((4, 4), 4, (4, 4), 4)]
+            Y = np.eye(4)[[0, 1, 2, 3, 1, 2]]
+            def reverse(x, y, A, a, B, c):
+                dA, da, dB, dc = deep_gradients(x, y, A, a, B, c)
+                return [dB + 0, dc + 0, dA + 0, da + 0]
+            """,
+            "check_gradients((deep, reverse), x, Y, P)",
+            "A: it is the gradient of B",
         ),
         (
             *CASES["gradients of another update"][:2],
