@@ -147,9 +147,10 @@ def _errors_below(
     """Return the factors of the error below layer i."""
     weights = twin.layers[i].weights
     table: Table = {"": [error @ weights.T]}
-    for name in steps.keys() & {*twin.network.plan.weights[i : i + 1]}:
+    plan = twin.network.plan
+    if plan.weights[i] in steps:
         words = "the layer above was updated before the error passed through it"
-        changed = weights - _shaped(twin, name, steps[name])
+        changed = weights - plan.turned(steps[plan.weights[i]])
         table[words] = [error @ changed.T]
     if weights.shape[0] == weights.shape[1]:
         table["a transpose of the weights is missing"] = [error @ weights]
@@ -288,7 +289,7 @@ def explain(
             # A mistake in the error is also in the gradients of the layers below.
             said.append((blamed, places))
             for name, options in best.gradients.items():
-                if not (options or best.words or name in zeros):
+                if not (options or best.words):
                     # A gradient may be of another error than the rest of the layer.
                     table: Table = {}
                     for words, error in _products(*errors):
