@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout, suppress
 from functools import partial
 from io import StringIO
-from operator import itemgetter
+from operator import eq, itemgetter
 from typing import Any
 
 import numpy as np
@@ -605,6 +605,14 @@ def _mean_cross_entropy(y_hat: Any, y: Array, x: Array) -> float:
     for columns in (False, True):
         rows = np.transpose(y_hat) if columns else y_hat
         if np.ndim(y_hat) == 2 and np.allclose(np.sum(rows, axis=1), 1, atol=1e-5):
+            # Whether each axis of the outputs is as long as this axis of the inputs.
+            same = [*map(eq, np.shape(y_hat), np.shape(x))]
+            if same == [columns, not columns]:
+                raise MlpXpError(
+                    "your outputs sum to 1 over the samples, not over the classes",
+                    remedy="change the axis of the sum in softmax",
+                    setting="loss",
+                )
             t = targets_as_rows(y, rows.shape, columns=columns)
             if t is not None:
                 return float(-np.sum(t * np.log(rows)) / len(rows))

@@ -21,6 +21,11 @@ QUESTIONS = {
         "check_gradients((linear, none), x, Y)",
         "loss: your outputs are not probabilities of classes; give your own, as in",
     ),
+    "softmax over the samples": (
+        "def forward(x, W, b): return softmax((x @ W + b).T).T",
+        "check_gradients((forward, g), x, Y, (W, b))",
+        "loss: your outputs sum to 1 over the samples, not over the classes; change",
+    ),
     "a sample without the axis of a batch": (
         "def forward(x): return softmax((x @ W)[None])[0]",
         "check_gradients((forward, none), x[0], Y[0])",
