@@ -335,10 +335,10 @@ class _Check:
                 continue
             value = widened(self.program.values[name])
             other = value + 0.01 * self.random.standard_normal(value.shape)
-            self.moved[name] = other
             losses.append(self.loss({name: other}))
             if losses[-1] != self.value:
                 self.parameters[name] = value
+                self.moved[name] = other
             elif is_known or (has_gradient and self._is_kept(name, other)):
                 self.parameters[name] = value
                 self.ignored.append(name)
@@ -352,17 +352,17 @@ class _Check:
             del self.parameters[name]
         if self.is_layer and self.x.dtype.kind == "f":
             self.parameters["x"] = self.x
-        if self.parameters and all(loss == round(loss, 8) for loss in losses):
-            raise MlpXpError(
-                "has few digits",
-                remedy="return it without round()",
-                setting="loss",
-            )
         if len(self.parameters) == len(self.ignored):
             raise MlpXpError(
                 "the loss depends on no array of floats that the code uses",
                 remedy="give the arrays, as in (W1, b1, W2, b2)",
                 setting="parameters",
+            )
+        if all(loss == round(loss, 8) for loss in losses):
+            raise MlpXpError(
+                "has few digits",
+                remedy="return it without round()",
+                setting="loss",
             )
 
     def _is_kept(self, name: str, other: Array) -> bool:

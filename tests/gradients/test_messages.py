@@ -46,6 +46,12 @@ QUESTIONS = {
         "check_gradients((softmax, none), T, Y)",
         "parameters: the loss depends on no array",
     ),
+    "a label of 0 that is not one-hot": (
+        "",
+        "check_gradients((f, g), x[:1], np.zeros(1, int), (W, b), "
+        "loss=lambda p, y: -np.sum(y * np.log(p)))",
+        "parameters: the loss depends on no array",
+    ),
     "a rounded loss": (
         "def loss(y_hat, y): return round(square(y_hat, y), 4)",
         "check_gradients((f, g), x, Y, (W, b), loss=loss)",
