@@ -581,11 +581,11 @@ def _first_run(program: Program) -> Outcome:
     except MlpXpError as raised:
         if y is None:
             raise
-        words, inputs, targets = "a single sample, x[:1] and y[:1]", x[:1], y[:1]
-        if x.ndim == 1:
-            words = "a batch, such as X[:1] and Y[:1]"
-            inputs, targets = x[None], y[None]
-        elif y.ndim == 1 and y.dtype.kind in "iu":
+        # A vector is a sample without the axis of a batch.
+        first = None if x.ndim == 1 else slice(1)
+        words = "a batch of a single sample, as X[:1] and Y[:1]"
+        inputs, targets = x[first], y[first]
+        if y.ndim == 1 < x.ndim and y.dtype.kind in "iu":
             words, inputs = "one-hot labels, np.eye(classes)[y]", x
             targets = np.eye(max(y) + 1)[y]
         with suppress(MlpXpError):

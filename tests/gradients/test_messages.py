@@ -71,7 +71,7 @@ QUESTIONS = {
     "a single sample for code of a batch": (
         "",
         "check_gradients((f, g), x[0], Y[0], (W, b))",
-        "code: f raised AxisError ... it runs with a batch, such as X[:1] and Y[:1]",
+        "code: f raised AxisError ... a batch of a single sample, as X[:1] and Y[:1]",
     ),
     "labels that should be one-hot": (
         "",
