@@ -116,12 +116,20 @@ FUNCTIONS = Written(
         Mistake(
             "(p - y)", "(a1 @ W2 + b2 - y)", "z - t, without softmax", "W1, b1, W2, b2"
         ),
+        Mistake(
+            "(p - y)",
+            "-y * (1 - p)",
+            "the derivative of sigmoid instead of softmax",
+            "W1, b1, W2, b2",
+        ),
         Mistake("a1.T @ dz2", "dz2.T @ a1", TRANSPOSE, "W2"),
         Mistake("a1.T @ dz2", "z1.T @ dz2", LAYER_INPUT, "W2"),
         Mistake("a1.T @ dz2", "a1.T @ dz2 / len(x)", TWICE, "W2"),
         Mistake("x.T @ dz1", "x.T @ dz1 * len(x)", SUM, "W1"),
         Mistake("dz2.sum(axis=0)", "dz2", NO_SUM, "b2"),
         Mistake("dz1.sum(axis=0)", "dz1.sum(axis=1)", AXIS, "b1"),
+        Mistake("dz1.sum(axis=0)", "dz1.sum(axis=1, keepdims=True)", AXIS, "b1"),
+        Mistake("dz1.sum(axis=0)", "(dz2 @ W2.T).sum(axis=0)", slope("tanh"), "b1"),
         Mistake(" * (1 - a1**2)", "", slope("tanh"), "W1, b1"),
         Mistake("(1 - a1**2)", "(1 - z1**2)", slope("tanh", AT_Z), "W1, b1"),
         Mistake("(1 - a1**2)", "(1 - np.tanh(a1)**2)", f"tanh {AT_A}", "W1, b1"),
@@ -318,6 +326,47 @@ UPDATE = (
     " # 更新\n"
 )
 HIDDEN = "weights_input_hidden, bias_input_hidden"
+
+# The names of the notebook, which tell no gradient from another.
+LONG_NAMES = Written(
+    """
+    class Network:
+        def __init__(self):
+            self.weights_input_hidden = rng.normal(size=(4, 5))
+            self.bias_input_hidden = np.zeros(5)
+            self.weights_hidden_output = rng.normal(size=(5, 3))
+            self.bias_hidden_output = np.zeros(3)
+
+        def forward(self, x):
+            z1 = x @ self.weights_input_hidden + self.bias_input_hidden
+            self.a1 = 1 / (1 + np.exp(-z1))
+            z2 = self.a1 @ self.weights_hidden_output + self.bias_hidden_output
+            e = np.exp(z2)
+            self.p = e / e.sum(axis=1, keepdims=True)
+            return self.p
+
+        def backward(self, x, y):
+            self.forward(x)
+            e2 = (self.p - y) / len(x)
+            dW2, db2 = self.a1.T @ e2, e2.sum(axis=0)
+            e1 = e2 @ self.weights_hidden_output.T * self.a1 * (1 - self.a1)
+            dW1, db1 = x.T @ e1, e1.sum(axis=0)
+            return dW1, db1, dW2, db2
+
+    x, y = rng.normal(size=(5, 4)), np.eye(3)[[0, 1, 2, 1, 0]]
+    """,
+    "check_gradients(Network(), x, y)",
+    (
+        Mistake("e1.sum(axis=0)", "np.sum(e1)", NO_AXIS, "bias_input_hidden"),
+        Mistake(
+            "        e1 =",
+            "        self.weights_hidden_output = "
+            "self.weights_hidden_output - 0.1 * dW2\n        e1 =",
+            UPDATED,
+            HIDDEN,
+        ),
+    ),
+)
 
 # The notebook's functions in the order of textbooks.
 TEXTBOOK = Written(

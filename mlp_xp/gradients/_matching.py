@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain, permutations, product
+from math import prod
 from operator import eq, itemgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -134,8 +135,10 @@ class Reading(NamedTuple):
     gradients: dict[str, Array]
     rate: float | None = None
     """The learning rate, if there are new parameters."""
-    update: Mapping[str, Array] = MappingProxyType({})
-    """Beside gradients with names: (before - after) / rate."""
+    steps: Mapping[str, Array] = MappingProxyType({})
+    """Before - after, if the run changes parameters."""
+    is_named: bool = False
+    """Whether the gradients have names, and are not read from the steps."""
 
 
 def readings(
@@ -149,49 +152,55 @@ def readings(
     Arrays with the names of gradients are the gradients, whatever the update does with
     them. Without such names, an update has the gradients (before - after) / rate, and
     returned arrays may be gradients or new parameters. The names of other numbers do
-    not decide between these two. A wrong reading of right gradients is never right.
+    not decide between these two. An update of some parameters only is less likely than
+    returned arrays. A wrong reading of right gradients is never right.
 
     The loss does not depend on the `ignored` parameters. They may have no gradient.
     """
     own = {name: array for name, array in parameters.items() if name != "x"}
     after = {name: outcome.state.get(name, array) for name, array in own.items()}
-    is_updated = any(not np.array_equal(after[name], own[name]) for name in own)
+    changed = {name for name in own if not np.array_equal(after[name], own[name])}
     returned, stored = _returned(outcome), dict(outcome.state)
     for name, array in program.arrays.items():
-        if is_updated and np.array_equal(stored.get(name, ()), array):
+        if changed and np.array_equal(stored.get(name, ()), array):
             del stored[name]  # not the gradient of this update
     found, named = _named(stored, returned, parameters)
     used = {id(array) for array in found.values()}
     left = [each.array for each in returned if id(each.array) not in used]
     missing = [name for name in parameters if name not in found]
-    if is_updated:
-        missing = [name for name in missing if name == "x"]
+    if changed:
+        # Beside an update, other arrays are returned, too.
+        shapes = [array.shape for array in left if array.ndim > 0]
+        orders = _orders(missing, parameters)
+        if shapes not in ([parameters[x].shape for x in order] for order in orders):
+            missing = [name for name in missing if name == "x"]
     found |= _unnamed(left, missing, parameters, ignored)
     needed = own.keys() - {*ignored}
     rates = _rates(outcome, program)
-    if is_updated:
+    if changed:
         _ask_for_rate(rates, is_needed=not needed <= found.keys())
     else:
         after = found
         shapes = [np.shape(after.get(name, 0)) for name in own]
         if needed <= named or shapes != [array.shape for array in own.values()]:
             return [Reading(found)]
+    steps = {name: own[name] - after[name] for name in own}
     updates = []
     for rate_name, before in rates.items():
         # A rate may change before the update.
         for rate in {before, outcome.state.get(rate_name, before)}:
-            changes = {name: (own[name] - after[name]) / rate for name in own}
-            updates.append(Reading(found | changes, rate))
-    if needed <= named:
-        if len(updates) == 1:
-            return [Reading(found, updates[0].rate, updates[0].gradients)]
-        return [Reading(found)]
-    plain = [Reading(found)] if needed <= found.keys() else []
+            changes = {name: steps[name] / rate for name in own}
+            updates.append(Reading(found | changes, rate, steps))
+    plain = Reading(found, None, steps if changed else {}, needed <= named)
+    if plain.is_named:
+        return [plain._replace(rate=updates[0].rate) if len(updates) == 1 else plain]
+    if not needed <= found.keys():
+        return updates
     clear = {name for name in outcome.variables if name.lower() not in _UNCLEAR}
-    is_likely = is_updated or program.rate is not None
-    if is_likely or "rate" in map(role_of, clear):
-        return updates + plain
-    return plain + updates
+    is_likely = program.rate is not None or "rate" in map(role_of, clear)
+    if changed:
+        is_likely = needed <= changed
+    return [*updates, plain] if is_likely else [plain, *updates]
 
 
 def _ask_for_rate(rates: Mapping[str, float], *, is_needed: bool) -> None:
@@ -262,10 +271,14 @@ def _unnamed(
         shapes = [array.shape for array in values]
         orders = {}
         for order in chain(*(_orders(x, parameters) for x in (plain, missing, needed))):
-            pairs = zip(order, values, strict=False)
-            fits = all(x.ndim or parameters[name].size == 1 for name, x in pairs)
+            own = [parameters[name].shape for name in order]
+            pairs = [*zip(own, shapes, strict=False)]
+            # Beside arrays of the right shapes, a number is a wrong gradient.
+            fits = all(x or prod(shape) == 1 for shape, x in pairs) or all(
+                x in ((), shape) for shape, x in pairs
+            )
             if len(order) == len(values) > 0 and fits:
-                orders[order] = [parameters[name].shape for name in order]
+                orders[order] = own
         if orders:
             return dict(zip(_order(orders, shapes), values, strict=True))
     found: dict[str, Array] = {}

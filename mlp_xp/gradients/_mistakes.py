@@ -136,19 +136,22 @@ def _last_errors(twin: Twin) -> list[Table]:
     if link == "softmax":
         labels = t.argmax(axis=1, keepdims=True)
         table["the labels are not one-hot"] = [twin.factor * (p - labels)]
+        words = "the derivative of sigmoid instead of softmax"
+        table[words] = [-twin.factor * t * (1 - p)]
     return [table, *scales]
 
 
-def _errors_below(twin: Twin, i: int, error: Array, step: Array | None) -> list[Table]:
-    """Return the factors of the error below layer i.
-
-    `step` is the change of the layer's weights in an update.
-    """
+def _errors_below(
+    twin: Twin, i: int, error: Array, steps: Mapping[str, Array]
+) -> list[Table]:
+    """Return the factors of the error below layer i."""
     weights = twin.layers[i].weights
     table: Table = {"": [error @ weights.T]}
-    if step is not None and step.shape == weights.shape:
+    plan = twin.network.plan
+    if plan.weights[i] in steps:
         words = "the layer above was updated before the error passed through it"
-        table[words] = [error @ (weights - step).T]
+        changed = weights - plan.turned(steps[plan.weights[i]])
+        table[words] = [error @ changed.T]
     if weights.shape[0] == weights.shape[1]:
         table["a transpose of the weights is missing"] = [error @ weights]
     if i == 0:
@@ -176,7 +179,10 @@ def _biases(error: Array) -> Table:
     return {
         "": [right],
         "the sum over the samples is missing": [error, error[0], error[-1]],
-        "the sum is over the wrong axis": [error.sum(axis=1)],
+        "the sum is over the wrong axis": [
+            error.sum(axis=1),
+            error.sum(axis=1, keepdims=True),
+        ],
         "the sum is over all entries, without axis=0": [
             error.sum(),
             np.full_like(right, error.sum()),
@@ -252,15 +258,15 @@ def _best_readings(
 def explain(
     twin: Twin,
     found: Mapping[str, Array],
-    rate: float | None,
+    steps: Mapping[str, Array],
     same: Same,
     zeros: Container[str],
 ) -> list[Finding]:
     """Return the mistakes that explain the gradients of a program.
 
-    `rate` is the learning rate, if the program updates its parameters. `same` tells
-    whether two arrays are equal up to rounding. Gradients in `zeros` are wrongly 0,
-    which says enough.
+    `steps` are the changes of the parameters in an update. `same` tells whether two
+    arrays are equal up to rounding. Gradients in `zeros` are wrongly 0, which says
+    enough.
     """
     # For example, y - p in place of p - y turns all signs. This is said once, of all
     # names that are left at the last layer. The layers below are compared with the
@@ -283,12 +289,18 @@ def explain(
             # A mistake in the error is also in the gradients of the layers below.
             said.append((blamed, places))
             for name, options in best.gradients.items():
+                if not (options or best.words):
+                    # A gradient may be of another error than the rest of the layer.
+                    table: Table = {}
+                    for words, error in _products(*errors):
+                        terms, *_ = _gradients(twin, name, error)
+                        table.setdefault(" and ".join(words), []).extend(terms[""])
+                    options = _explained([table], arrays[name], same)
                 said.append(([name], options))
                 if options:
                     explained.add(name)
         if i >= 0:
-            step = None if rate is None else rate * arrays[names[0]]
-            errors = _errors_below(twin, i, best.error, step)
+            errors = _errors_below(twin, i, best.error, steps)
     findings: list[Finding] = []
     for names, options in said:
         kept = tuple(name for name in names if name in explained)

@@ -278,6 +278,8 @@ class Program:
         for name, value in search.found.items():
             kind = self.arrays if isinstance(value, np.ndarray) else self.numbers
             kind[name] = value
+        self.values: Mapping[str, Array] = self.arrays
+        """The values of the arrays in each run."""
 
     def run(self, values: Mapping[str, Array], *, backward: bool = False) -> Outcome:
         """Run the program on copies, with other values of some arrays, also of x.
@@ -287,7 +289,7 @@ class Program:
         # The copies have these arrays in place of the originals.
         memo = dict(self.shared)
         for name, array in self.arrays.items():
-            memo[id(array)] = widened(values.get(name, array))
+            memo[id(array)] = widened(values.get(name, self.values[name]))
         x = widened(values.get("x", self.x))
         written = []
         try:

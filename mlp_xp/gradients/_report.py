@@ -104,11 +104,11 @@ class GradientCheck:
             lines.append(
                 f"{', '.join(finding.names)}: {', or '.join(finding.mistakes)}"
             )
+        network = self.network or "has no such network, and so names no mistake"
         for row in self.rows:
-            is_number = row.yours is not None
+            is_number = row.yours is not None and self.network
             if is_number and not row.is_right and row.name not in explained:
                 lines.append(f"{row.name}: no usual mistake gives these numbers")
-        network = self.network or "has no such network"
         if self.ignored:
             names = ", ".join(self.ignored)
             lines.append(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout, suppress
 from functools import partial
 from io import StringIO
-from operator import itemgetter
+from operator import eq, itemgetter
 from typing import Any
 
 import numpy as np
@@ -140,7 +140,17 @@ def check_gradients(
         functions = _as_code(code, parameters, loss)
         state = np.random.get_state()
         try:
-            return _Check(functions, x, y, learning_rate).report()
+            start = partial(_Check, functions, x, y, learning_rate)
+            check = start({})
+            report = check.report()
+            if check.is_at_kink:
+                # As biases of 0 often are. There, central differences tell little.
+                check = start(check.moved)
+                moved = check.report()
+                if not check.is_at_kink:
+                    moved.loss += " at parameters moved by 0.01, off a kink"
+                    return moved
+            return report
         finally:
             np.random.set_state(state)
 
@@ -223,8 +233,17 @@ def _method(code: Any, names: Iterable[str]) -> Any:
 class _Check:
     """A program with its first run, and the comparison of its gradients."""
 
-    def __init__(self, code: Code, x: Any, y: Any, rate: float | None) -> None:
+    def __init__(
+        self,
+        code: Code,
+        x: Any,
+        y: Any,
+        rate: float | None,
+        values: Mapping[str, Array],
+    ) -> None:
         self.is_layer = y is None
+        self.is_at_kink = False
+        self.moved: dict[str, Array] = {}
         self.x = np.asarray(x)
         if self.is_layer:
             with suppress(MlpXpError):  # only integers are indices
@@ -233,6 +252,7 @@ class _Check:
                 self.x = floats
         y = None if self.is_layer else np.asarray(y)
         self.program = Program(code, self.x, y, rate)
+        self.program.values = self.program.arrays | {**values}
         self.first = _first_run(self.program)
         self.targets = random_error(self.first.output) if self.is_layer else y
         self.loss_name = "your loss"
@@ -313,11 +333,12 @@ class _Check:
             is_known = name in given or is_parameter(name)
             if given and not (is_known or has_gradient):
                 continue
-            value = widened(array)
+            value = widened(self.program.values[name])
             other = value + 0.01 * self.random.standard_normal(value.shape)
             losses.append(self.loss({name: other}))
             if losses[-1] != self.value:
                 self.parameters[name] = value
+                self.moved[name] = other
             elif is_known or (has_gradient and self._is_kept(name, other)):
                 self.parameters[name] = value
                 self.ignored.append(name)
@@ -331,17 +352,17 @@ class _Check:
             del self.parameters[name]
         if self.is_layer and self.x.dtype.kind == "f":
             self.parameters["x"] = self.x
-        if self.parameters and all(loss == round(loss, 8) for loss in losses):
-            raise MlpXpError(
-                "has few digits",
-                remedy="return it without round()",
-                setting="loss",
-            )
         if len(self.parameters) == len(self.ignored):
             raise MlpXpError(
                 "the loss depends on no array of floats that the code uses",
                 remedy="give the arrays, as in (W1, b1, W2, b2)",
                 setting="parameters",
+            )
+        if all(loss == round(loss, 8) for loss in losses):
+            raise MlpXpError(
+                "has few digits",
+                remedy="return it without round()",
+                setting="loss",
             )
 
     def _is_kept(self, name: str, other: Array) -> bool:
@@ -379,12 +400,13 @@ class _Check:
                 break
         wrong, reading, rows = min(compared, key=itemgetter(0))
         self._set_rate(reading.rate)
-        if wrong and reading.rate and not reading.update:
+        if wrong and reading.rate and not reading.is_named:
             self._ask_for_names(rows)
         findings = self._findings(reading, rows) if wrong else []
         others = []
-        for name, gradient in reading.gradients.items():
-            if not self._same(reading.update.get(name, gradient), gradient):
+        for name, step in reading.steps.items():
+            rate = reading.rate
+            if rate and not self._same(step / rate, reading.gradients[name]):
                 others.append(name)
         if others:
             findings.append(Finding(tuple(others), (_UPDATE,)))
@@ -463,6 +485,8 @@ class _Check:
             is_sample = len(rows) == _COMPARED and array.size > _COMPARED
             if is_sample and not self.is_exact and all(row.is_right for row in rows):
                 entries = self._doubtful(name, array)
+        tolerance = max(row.tolerance for row in rows)
+        self.is_at_kink |= tolerance > self.eps ** (1 / 3) * abs(self.value)
         worst = max(rows, key=Row.doubt)
         return worst._replace(compared=len(rows))
 
@@ -504,14 +528,17 @@ class _Check:
             words = ""
             if row.is_right:
                 continue
+            same = [x for x in self.package if self._same(array, self.package[x])]
             if not np.any(array) and array.size == np.prod(shape):
                 words = _ZERO
             elif array.shape == (1, *shape):
                 words = _AXIS
             elif row.yours is None and array.shape == tuple(n for n in shape if n > 1):
                 words = _NO_AXIS
-            elif self._same(array, self.package.get(row.name, np.empty(0))):
-                words = _SMALL_TERM
+            elif same:
+                words = f"it is the gradient of {same[0]}"
+                if row.name in same:
+                    words = _SMALL_TERM
             said.setdefault(words, []).append(row.name)
         others = said.pop("", [])
         findings = [Finding(tuple(names), (words,)) for words, names in said.items()]
@@ -519,9 +546,9 @@ class _Check:
             names = [name for name in self.parameters if name not in self.ignored]
             gradients = {name: found[name] for name in names}
             zeros = said.get(_ZERO, [])
-            mistakes = explain(self.twin, gradients, reading.rate, self._same, zeros)
+            mistakes = explain(self.twin, gradients, reading.steps, self._same, zeros)
             findings = mistakes + findings
-        is_update = reading.rate and not reading.update
+        is_update = reading.rate and not reading.is_named
         if is_update and not findings and np.shape(self.x)[:-1] > (1,):
             findings = [Finding(tuple(others), (_STEPS,))]
         return findings
@@ -554,8 +581,11 @@ def _first_run(program: Program) -> Outcome:
     except MlpXpError as raised:
         if y is None:
             raise
-        words, inputs, targets = "a single sample, x[:1] and y[:1]", x[:1], y[:1]
-        if y.ndim == 1 and y.dtype.kind in "iu":
+        # A vector is a sample without the axis of a batch.
+        first = None if x.ndim == 1 else slice(1)
+        words = "a batch of a single sample, as X[:1] and Y[:1]"
+        inputs, targets = x[first], y[first]
+        if y.ndim == 1 < x.ndim and y.dtype.kind in "iu":
             words, inputs = "one-hot labels, np.eye(classes)[y]", x
             targets = np.eye(max(y) + 1)[y]
         with suppress(MlpXpError):
@@ -575,6 +605,14 @@ def _mean_cross_entropy(y_hat: Any, y: Array, x: Array) -> float:
     for columns in (False, True):
         rows = np.transpose(y_hat) if columns else y_hat
         if np.ndim(y_hat) == 2 and np.allclose(np.sum(rows, axis=1), 1, atol=1e-5):
+            # Whether each axis of the outputs is as long as this axis of the inputs.
+            same = [*map(eq, np.shape(y_hat), np.shape(x))]
+            if same == [columns, not columns]:
+                raise MlpXpError(
+                    "your outputs sum to 1 over the samples, not over the classes",
+                    remedy="change the axis of the sum in softmax",
+                    setting="loss",
+                )
             t = targets_as_rows(y, rows.shape, columns=columns)
             if t is not None:
                 return float(-np.sum(t * np.log(rows)) / len(rows))

@@ -21,6 +21,11 @@ QUESTIONS = {
         "check_gradients((linear, none), x, Y)",
         "loss: your outputs are not probabilities of classes; give your own, as in",
     ),
+    "softmax over the samples": (
+        "def forward(x, W, b): return softmax((x @ W + b).T).T",
+        "check_gradients((forward, g), x, Y, (W, b))",
+        "loss: your outputs sum to 1 over the samples, not over the classes; change",
+    ),
     "a sample without the axis of a batch": (
         "def forward(x): return softmax((x @ W)[None])[0]",
         "check_gradients((forward, none), x[0], Y[0])",
@@ -41,6 +46,12 @@ QUESTIONS = {
         "check_gradients((softmax, none), T, Y)",
         "parameters: the loss depends on no array",
     ),
+    "a label of 0 that is not one-hot": (
+        "",
+        "check_gradients((f, g), x[:1], np.zeros(1, int), (W, b), "
+        "loss=lambda p, y: -np.sum(y * np.log(p)))",
+        "parameters: the loss depends on no array",
+    ),
     "a rounded loss": (
         "def loss(y_hat, y): return round(square(y_hat, y), 4)",
         "check_gradients((f, g), x, Y, (W, b), loss=loss)",
@@ -56,6 +67,11 @@ QUESTIONS = {
         "def train(x, y): x.reshape(4)",
         "check_gradients((predict, train), x, Y)",
         "code: train raised ValueError ... a single sample",
+    ),
+    "a single sample for code of a batch": (
+        "",
+        "check_gradients((f, g), x[0], Y[0], (W, b))",
+        "code: f raised AxisError ... a batch of a single sample, as X[:1] and Y[:1]",
     ),
     "labels that should be one-hot": (
         "",

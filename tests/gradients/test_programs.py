@@ -92,6 +92,36 @@ CASES = {
         "check_gradients(Own(), x, Y)",
         "wrong: b; right: W",
     ),
+    **{
+        f"biases at the kink of relu: {change}": (
+            f"""
+            x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.eye(2)[[0, 1, 1, 0]]
+            y = y[:, 1:]
+            class Xor:
+                def __init__(self):
+                    self.W1, self.b1 = rng.normal(size=(2, 4)), np.zeros(4)
+                    self.W2, self.b2 = rng.normal(size=(4, 1)), np.zeros(1)
+                def forward(self, x):
+                    self.z = x @ self.W1 + self.b1
+                    self.a = np.maximum(0, self.z)
+                    return 1 / (1 + np.exp(-(self.a @ self.W2 + self.b2)))
+                def loss(self, p, y):
+                    return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+                def backward(self, x, y):
+                    d = (self.forward(x) - y) / len(x)
+                    e = d @ self.W2.T * (self.z >= 0)
+                    self.dW2, self.db2 = self.a.T @ d, d.sum(axis=0)
+                    self.dW1, self.db1 = x.T @ e, e.sum(axis=0){change}
+            """,
+            "check_gradients(Xor(), x, y)",
+            said,
+        )
+        for change, said in {
+            "": "right: W1, b1, W2, b2",
+            " * 0": "wrong: b1; right: W1, W2, b2",
+            " * 2": "wrong: b1; right: W1, W2, b2",
+        }.items()
+    },
     # The values of arguments.
     "an output of another name": (
         """
@@ -315,6 +345,17 @@ CASES = {
         "check_gradients(Own(), x, Y)",
         "right: W, b",
     ),
+    "gradients beside an update of some parameters": (
+        """
+        class Own(Net):
+            def train(self, x, y):
+                d = (f(x, self.W, self.b) - y) / len(y)
+                self.W -= self.lr * x.T @ d
+                return [x.T @ d, d.sum(axis=0)]
+        """,
+        "check_gradients(Own(), x, Y)",
+        "right: W, b",
+    ),
     "gradients of another update": (
         """
         class Own(Net):
@@ -473,6 +514,18 @@ def test_a_program_is_judged(name):
             """,
             "check_gradients((forward, wrong), x, Y, (W, b), loss=loss)",
             "W, b: -t / p + (1 - t) / (1 - p), without the derivative of sigmoid",
+        ),
+        (
+            """
+            P = [rng.normal(size=size) for size in ((4, 4), 4, (4, 4), 4)]
+            Y = np.eye(4)[[0, 1, 2, 3, 1, 2]]
+            def forward(x, W1, b1, W2, b2): return deep(x, W1, b1, W2, b2)
+            def reverse(x, y, W1, b1, W2, b2):
+                found = deep_gradients(x, y, W1, b1, W2, b2)
+                return [found[i] for i in (2, 3, 0, 1)]
+            """,
+            "check_gradients((forward, reverse), x, Y, P)",
+            "W1: it is the gradient of W2",
         ),
         (
             *CASES["gradients of another update"][:2],
