@@ -102,7 +102,7 @@ class Job:
         if self.weights.shape[1]:
             weights = self.weights[self.rows, 0]
         if task.exclusive:
-            # `bincount` refuses uint64.
+            # NumPy 2.1 refuses to count uint64.
             sums = np.bincount(labels.astype(np.int64), weights, outputs)
         else:
             sums = weights @ task.encode(
