@@ -84,7 +84,8 @@ def check_gradients(
 
     where D is the central difference and S(w) = f(w + h) - 2 f(w) + f(w - h), or equals
     this package's gradient of the same f. The first term bounds the truncation error,
-    also at a kink of relu. The second bounds the rounding error (Nocedal and Wright,
+    also at a kink of relu. If it is large there, the code is checked at parameters
+    moved by 0.01 instead. The second bounds the rounding error (Nocedal and Wright,
     Numerical Optimization, 2006, section 8.1). eps_f is eps |f| and eight times the
     noise of f, from fifth differences at 16 points (after More and Wild, 2011). Of each
     array, 24 entries are compared. Eight are the largest deviations from this package's
@@ -485,6 +486,7 @@ class _Check:
             is_sample = len(rows) == _COMPARED and array.size > _COMPARED
             if is_sample and not self.is_exact and all(row.is_right for row in rows):
                 entries = self._doubtful(name, array)
+        # The tolerance is about eps^(2/3) |f| for a smooth loss f, and |f| at a kink.
         tolerance = max(row.tolerance for row in rows)
         self.is_at_kink |= tolerance > self.eps ** (1 / 3) * abs(self.value)
         worst = max(rows, key=Row.doubt)
