@@ -3,7 +3,6 @@
 `mlp_xp` imports the names of this module when they are first used.
 """
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from mlp_xp.errors import (
     as_path,
     check_type,
     quoted,
+    warn,
 )
 from mlp_xp.export.page import write_page
 from mlp_xp.gradients.check import assert_gradients as assert_gradients  # noqa: PLC0414
@@ -131,7 +131,7 @@ def train(
                     draw_run(run, dataset, backend)
                 except MlpXpError as error:  # a run without pictures is complete
                     fault = f"the run in {quoted(run.path)} has no pictures: {error}"
-                    warnings.warn(fault, MlpXpWarning, stacklevel=2)
+                    warn(MlpXpWarning(fault))
             if event.report is not None:
                 yield event.report
 

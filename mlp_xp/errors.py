@@ -5,13 +5,19 @@ name settings differently (`task="classes"` and `--task classes`), so the messag
 together only when it is shown.
 """
 
+import contextlib
 import difflib
+import inspect
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_xp.system import python
+
+# Code between a warning and the user's code: this package, and its `with` statements.
+_INTERNAL = (str(Path(__file__).parent) + os.sep, contextlib.__file__)
 
 
 class Argument(NamedTuple):
@@ -127,6 +133,14 @@ class MlpXpWarning(Fault, UserWarning):
         ...     warnings.simplefilter("ignore", MlpXpWarning)
         ...     result = evaluate("runs/digits").result
     """
+
+
+def warn(warning: MlpXpWarning) -> None:
+    """Give a warning at the line of the user's code that called this package."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_code.co_filename.startswith(_INTERNAL):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(warning, stacklevel=level)
 
 
 class DatasetError(MlpXpError):

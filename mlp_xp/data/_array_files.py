@@ -3,7 +3,6 @@
 Keras publishes MNIST as a .npz archive. Pickles are never loaded.
 """
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import fault, open_file
 from mlp_xp.data.samples import Format, Part, RawSamples, has_suffix
-from mlp_xp.errors import DatasetError, MlpXpWarning, some
+from mlp_xp.errors import DatasetError, MlpXpWarning, some, warn
 
 # The names of the arrays of each part, inputs before labels. Files may use any case.
 TRAIN = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"))
@@ -59,8 +58,7 @@ def read_array_files(
     unused += arrays
     if unused:
         text = f"arrays that are not used: {some(unused)}"
-        # for the caller of load_dataset
-        warnings.warn(MlpXpWarning(text, file=path), stacklevel=3)
+        warn(MlpXpWarning(text, file=path))
     return RawSamples(train, test)
 
 

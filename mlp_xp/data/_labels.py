@@ -7,7 +7,6 @@ unless the task says so.
 
 import math
 import re
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
@@ -30,7 +29,7 @@ from mlp_xp.data.reading import (
 )
 from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.table import Table, as_text
-from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, Words, some
+from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, Words, some, warn
 
 SHOWN = 5  # names in a message
 _WHOLE_AS_FLOAT = re.compile(r"^([+-]?[0-9]{1,18})\.0*$")
@@ -274,8 +273,7 @@ def _classes(
     if alike:
         shown = some(alike, SHOWN)
         text = f"classes whose names differ only in capital letters: {shown}"
-        # for the caller of from_arrays, or load_dataset
-        warnings.warn(MlpXpWarning(text, file=samples.train.file), stacklevel=5)
+        warn(MlpXpWarning(text, file=samples.train.file))
     return names, names
 
 

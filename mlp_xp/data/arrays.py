@@ -6,7 +6,6 @@ a single class, or different lengths.
 """
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -49,6 +48,7 @@ from mlp_xp.errors import (
     MlpXpWarning,
     check_type,
     some,
+    warn,
 )
 
 _PIECE = 4096  # rows to add up together, so that only a part of the rows is copied
@@ -357,8 +357,7 @@ def _labelled(samples: RawSamples, part: Part, backend: Backend, warned: bool) -
         return part
     if warned:
         fault = f"{left_out} of {count} rows are left out: they have no label"
-        # for the caller of evaluate
-        warnings.warn(MlpXpWarning(fault, file=part.file), stacklevel=8)
+        warn(MlpXpWarning(fault, file=part.file))
     notes = [table.notes, f"{left_out} rows without a label left out"]
     table = replace(table.take(rows), notes=", ".join(filter(None, notes)))
     weights = part.weights
@@ -470,9 +469,7 @@ def warn_if_rounded(
             columns = list(dict.fromkeys(names[i] for i in columns))
         if columns:
             fault = f"columns {some(columns, SHOWN)}: {reason}"
-            warning = MlpXpWarning(fault, remedy=advice, **place)
-            # for the caller of from_arrays, load_dataset, or export_onnx
-            warnings.warn(warning, stacklevel=5)
+            warn(MlpXpWarning(fault, remedy=advice, **place))
 
 
 def _fit_scaling(

@@ -10,7 +10,6 @@ import csv
 import io
 import math
 import re
-import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +39,7 @@ from mlp_xp.errors import (
     first_difference,
     more,
     some,
+    warn,
 )
 
 if TYPE_CHECKING:
@@ -364,8 +364,7 @@ class Columns:
                 "none of the values of these columns is known from the training: "
                 f"{some(unknown)}"
             )
-            warning = MlpXpWarning(fault, remedy="check how they are written")
-            warnings.warn(warning, stacklevel=3)
+            warn(MlpXpWarning(fault, remedy="check how they are written"))
         gaps = []
         if tells_gaps:
             gaps = [each.column.name for each in readings if each.new_gaps.any()]
@@ -375,7 +374,7 @@ class Columns:
                 f"{some(gaps)}"
             )
             remedy = "the medians are used, and gaps in text count as new values"
-            warnings.warn(MlpXpWarning(fault, remedy=remedy), stacklevel=3)
+            warn(MlpXpWarning(fault, remedy=remedy))
         return features
 
     def read(
@@ -439,8 +438,7 @@ def _report(remarks: dict[str, list[str]], file: object, *, none_left: bool) -> 
     elif file and CODES in remarks:
         text = Argument("text", _listed(remarks[CODES]))
         warning.remedy = ("to keep codes apart, give ", text)
-    # for the caller of from_arrays, or load_dataset
-    warnings.warn(warning, stacklevel=5)
+    warn(warning)
 
 
 def _listed(names: Sequence[str]) -> str:

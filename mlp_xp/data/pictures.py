@@ -15,7 +15,7 @@ from mlp_xp.data._ink import Bytes, prepare_image
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.reading import fault, in_order, visible_names
 from mlp_xp.data.samples import Format, Part, RawSamples
-from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, quoted, some
+from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, quoted, some, warn
 
 GIVE = (
     "a table (such as CSV) and its label, a .npz archive, or a folder of pictures for "
@@ -88,8 +88,7 @@ def _pictures_by_class(folder: Path) -> dict[str, list[Path]]:
                 others.append(f"{name}/{file_name}")
     if others:
         text = f"files that Pillow does not read are left out: {some(others, 3)}"
-        # for the caller of load_dataset
-        warnings.warn(MlpXpWarning(text, file=folder), stacklevel=4)
+        warn(MlpXpWarning(text, file=folder))
     return pictures
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,7 +28,7 @@ from mlp_xp.data.reading import (
 )
 from mlp_xp.data.samples import Format, Part, RawSamples, has_suffix
 from mlp_xp.data.table import Table, Values, import_polars
-from mlp_xp.errors import DatasetError, MlpXpWarning, some
+from mlp_xp.errors import DatasetError, MlpXpWarning, some, warn
 
 if TYPE_CHECKING:
     import polars as pl
@@ -196,8 +195,7 @@ def _features(names: Sequence[str], others: Sequence[str]) -> list[str]:
     if nameless:
         fault = f"column {', '.join(nameless)} has no name, and is left out"
         remedy = "if it is not a row number, name it"
-        # for the caller of load_dataset
-        warnings.warn(MlpXpWarning(fault, remedy=remedy), stacklevel=5)
+        warn(MlpXpWarning(fault, remedy=remedy))
     if not features:
         raise DatasetError(
             "has no columns except the labels and ignored columns",

@@ -29,7 +29,7 @@ class Row(NamedTuple):
     package: float | None = None
     """The gradient of this package, or None if it has no such network."""
     tolerance: float = 0.0
-    """The largest deviation of a right gradient from the central difference."""
+    """The largest allowed deviation from the central difference, of all entries."""
     compared: int = 0
     """The number of entries compared with central differences."""
 

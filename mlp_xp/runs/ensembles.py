@@ -4,7 +4,6 @@ A single run is an ensemble of one.
 """
 
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from mlp_xp.errors import (
     check_type,
     first_difference,
     quoted,
+    warn,
 )
 from mlp_xp.runs._tensors import read_sha256
 from mlp_xp.runs.fingerprints import data_crc32, row_fingerprints, seen
@@ -98,8 +98,7 @@ def _models_of(given: Model | str | Path) -> list[Model]:
     if len(finished) < len(rows):
         counts = f"only {len(finished)} of {len(rows)} members of this sweep"
         fault = f"{counts} have finished; the others are left out"
-        # For the caller of evaluate, predict or export_onnx.
-        warnings.warn(MlpXpWarning(fault, file=folder), stacklevel=4)
+        warn(MlpXpWarning(fault, file=folder))
     return [load_run(row.folder) for row in finished]
 
 
@@ -222,12 +221,12 @@ def without_training_rows(
             f"{unsure} of {count} rows equal training rows, and are not left out: they "
             "may be copies, or equal by chance"
         )
-        warnings.warn(text, MlpXpWarning, stacklevel=3)
+        warn(MlpXpWarning(text))
     if not is_training_row.any():
         return tests, unsure
     known = f"{is_training_row.sum()} of {count} rows"
     text = f"{known} are left out: they equal rows that the network was trained on"
-    warnings.warn(text, MlpXpWarning, stacklevel=3)
+    warn(MlpXpWarning(text))
     rows = np.flatnonzero(~is_training_row).astype(np.int64)
     pairs = zip(models, tests, strict=True)
     return [test.take(rows, model.backend) for model, test in pairs], unsure

@@ -8,13 +8,12 @@ import os
 import platform
 import sys
 import uuid
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from mlp_xp.errors import MlpXpWarning
+from mlp_xp.errors import MlpXpWarning, warn
 from mlp_xp.files import ASIDE, file_errors, make_folder, remove, write_whole
 from mlp_xp.runs.names import HOLDER, LOCK
 from mlp_xp.runs.records import RunError
@@ -187,8 +186,7 @@ class LockedFolder:
                     "so a second run in this folder is not refused"
                 )
                 remedy = "do not start one"
-                warning = MlpXpWarning(fault, remedy=remedy, file=self.path)
-                warnings.warn(warning, stacklevel=5)
+                warn(MlpXpWarning(fault, remedy=remedy, file=self.path))
         return lock
 
     def _write_holder(self) -> None:

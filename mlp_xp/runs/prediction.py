@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ from mlp_xp.data.options import DataOptions
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.table_files import is_table, read_tables, split_names
-from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, quoted, some
+from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning, quoted, some, warn
 from mlp_xp.printing import as_html, as_text
 from mlp_xp.runs.ensembles import Models, open_models, paths_of
 from mlp_xp.runs.run_folder import RunFolder
@@ -114,7 +113,7 @@ def predict(
     if pictures is not None and pictures.faults:
         count, first = len(pictures.faults), pictures.faults[0]
         fault = f"pictures or folders without a prediction: {count}, such as {first}"
-        warnings.warn(PictureWarning(fault), stacklevel=2)
+        warn(PictureWarning(fault))
     signature = found[0].signature
     runs = np.empty((len(found), 0, len(signature.outputs)))
     if pictures is None or pictures.paths:
@@ -122,7 +121,7 @@ def predict(
             inputs_of, remarks = _inputs_of(found, samples)
             runs = np.stack(list(map(_outputs, found, inputs_of)))
         for remark in remarks:
-            warnings.warn(remark, stacklevel=2)
+            warn(remark)
     outputs = runs[0] if len(found) == 1 else np.mean(runs, axis=0)
     xp = open_backend().xp
     values = signature.task.decide(outputs, signature.outputs, xp=xp)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlp_xp.errors import MlpXpError, MlpXpWarning, escaped, not_installed
+from mlp_xp.errors import MlpXpError, MlpXpWarning, escaped, not_installed, warn
 from mlp_xp.files import write_whole
 from mlp_xp.show.numbers import quantity
 
@@ -129,7 +129,7 @@ def png(figure: "Figure") -> bytes:
             "install a font such as Noto Sans CJK, and remove Matplotlib's list of "
             "fonts, fontlist-*.json in matplotlib.get_cachedir()"
         )
-        warnings.warn(MlpXpWarning(fault, remedy=remedy), stacklevel=2)
+        warn(MlpXpWarning(fault, remedy=remedy))
     return file.getvalue()
 
 

@@ -1048,6 +1048,16 @@ WARNED = [
         "10 of 20 rows are left out: they equal rows that the network was trained on",
     ),
     (
+        lambda: load_run("../run-table").predict(data_frame("kind", city="Bonn")),
+        "none of the values of these columns is known from the training: 'city'",
+    ),
+    (
+        lambda: evaluate(
+            "../run-table", data_frame(age=X[:, 1] / 3, kind=[None, *CLASSES[1:]])
+        ),
+        "1 of 20 rows are left out: they have no label",
+    ),
+    (
         lambda: features(["a", "b"] * 5, ["c"]),
         "none of the values of these columns is known from the training: 'x'; check "
         "how they are written",
