@@ -22,8 +22,8 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.chunk import make_chunk
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.job import Job
-from mlp_xp.core.model import all_finite
+from mlp_xp.core.job import WARM_UP_EPOCH, Job
+from mlp_xp.core.model import Model, all_finite
 from mlp_xp.core.network import Layer
 from mlp_xp.core.signature import flatten_and_scale
 from mlp_xp.core.task import CLASSES, Evaluation
@@ -99,22 +99,28 @@ def test_reports_and_checkpoints_are_where_they_were_asked_for(
     assert places == [*asked, (1, 300)]
     for event in events:
         assert event.checkpoint == (event.position.sample == 300)
+        is_warm_up = event.position.epoch == WARM_UP_EPOCH
+        assert is_warm_up == (event.position.sample == 0)
     assert [event.closing for event in events].index(True) == len(events) - 1
 
 
 def test_samples_per_second_are_those_of_training_alone(monkeypatch):
-    """One second for each chunk.
+    """One second for each chunk, and ten for each evaluation.
 
-    The time of the caller or of another process does not count.
+    The time of the caller or of another process does not count, nor does evaluation.
     """
-    now, run_chunk = [5000.0], Job.run
+    now = [5000.0]
 
-    def slow(*args):
-        now[0] += 1
-        return run_chunk(*args)
+    def taking(seconds, function):
+        def slow(*args):
+            now[0] += seconds
+            return function(*args)
+
+        return slow
 
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(Job, "run", slow)
+    monkeypatch.setattr(Job, "run", taking(1, Job.run))
+    monkeypatch.setattr(Model, "evaluate", taking(10, Model.evaluate))
     job = Job(configuration(batch_size=7, report_every=60), HOST, NUMPY)
     reported_samples = chunks = 0
     for event in islice(trajectory(job), 10, None):
@@ -178,6 +184,12 @@ def test_the_best_network_on_the_held_out_samples_is_kept(monitor):
     assert last.report.validation == reports[best].validation
     first_tie = accuracies.index(max(accuracies))
     assert first_tie < by_accuracy != by_loss < 14, "the case proves less"
+
+
+def test_of_equal_networks_the_earliest_is_kept():
+    *_, last = run(replace(HELD_OUT, learning_rate=1e-30))  # changes no output
+    assert last.position.best.epoch == 0
+    assert last.report.kept_epoch == 0
 
 
 def test_the_best_network_keeps_its_epoch_in_a_run_resumed_on_another_library():
