@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from mlp_xp.system import python
 
 # Code between a warning and the user's code: this package, and its `with` statements.
-_INTERNAL = (str(Path(__file__).parent) + os.sep, contextlib.__file__)
+_INTERNAL = (__file__.removesuffix("errors.py"), contextlib.__file__)
 
 
 class Argument(NamedTuple):
@@ -135,16 +135,16 @@ class MlpXpWarning(Fault, UserWarning):
     """
 
 
+class DatasetError(MlpXpError):
+    """Files or arrays that do not form a valid data set."""
+
+
 def warn(warning: MlpXpWarning) -> None:
     """Give a warning at the line of the user's code that called this package."""
     frame, level = inspect.currentframe(), 1
     while frame is not None and frame.f_code.co_filename.startswith(_INTERNAL):
         frame, level = frame.f_back, level + 1
     warnings.warn(warning, stacklevel=level)
-
-
-class DatasetError(MlpXpError):
-    """Files or arrays that do not form a valid data set."""
 
 
 def quoted(path: object) -> str:
