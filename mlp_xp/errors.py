@@ -1,4 +1,4 @@
-"""The base class of all errors that a user can cause, and parts of their messages.
+"""Errors and warnings that a user can cause, and parts of their messages.
 
 An error keeps the fault, its place and the remedy apart. Python and the command line
 name settings differently (`task="classes"` and `--task classes`), so the message is put
@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from mlp_xp.system import python
 
-# Code between a warning and the user's code: this package, and its `with` statements.
+# Files between a warning and the user's code: this package, and contextlib, which runs
+# the generators of its `with` statements. Python 3.12 has `skip_file_prefixes` for it.
 _INTERNAL = (__file__.removesuffix("errors.py"), contextlib.__file__)
 
 
@@ -141,7 +142,7 @@ class DatasetError(MlpXpError):
 
 def warn(warning: MlpXpWarning) -> None:
     """Give a warning at the line of the user's code that called this package."""
-    frame, level = inspect.currentframe(), 1
+    frame, level = inspect.currentframe(), 1  # 1 stands for this function
     while frame is not None and frame.f_code.co_filename.startswith(_INTERNAL):
         frame, level = frame.f_back, level + 1
     warnings.warn(warning, stacklevel=level)

@@ -20,7 +20,7 @@ from mlp_xp import (
     sweep,
     train,
 )
-from mlp_xp.parity import check, trace
+from mlp_xp.parity import assert_lockstep, assert_parity, check, lockstep, trace
 
 CONFIG = TrainConfig(epochs=1, hidden=(4,), report_every=100)
 IMAGES = TINY.test.inputs
@@ -46,6 +46,23 @@ WRONG = {
     "code": [
         lambda: check_gradients(5, IMAGES),
         lambda: check_gradients((len,), IMAGES),
+        lambda: check_gradients({"W": IMAGES}, IMAGES),
+    ],
+    "x": [
+        lambda: check_gradients((len, len), "numpy"),
+        lambda: check_gradients((len, len), None),
+    ],
+    "loss": [lambda: check_gradients((len, len), IMAGES, loss=5)],
+    "learning_rate": [lambda: check_gradients((len, len), IMAGES, learning_rate="1")],
+    "steps": [
+        lambda: assert_parity("numpy", steps=None),
+        lambda: trace(CONFIG, TINY, "numpy", [1]),
+    ],
+    "args": [lambda: lockstep(len, None, library="numpy")],
+    "kwargs": [lambda: lockstep(len, ([],), 5, library="numpy")],
+    "allow": [
+        lambda: assert_parity("numpy", allow=5),
+        lambda: assert_lockstep(len, ([],), library="numpy", allow=["syncs"]),
     ],
     "models": [
         lambda: evaluate(5),

@@ -461,7 +461,11 @@ def warn_if_rounded(
     rounded = f"the rows differ in digits that {dtype} rounds away"
     remedy = "leave these columns out, use float64, or subtract the mean"
     for lost, reason, advice in (
-        (is_lost & (deviation == 0), "all training rows have the same value", ""),
+        (
+            is_lost & (deviation == 0),
+            f"all training rows have the same value in {dtype}",
+            "",
+        ),
         (is_lost & (deviation > 0), rounded, remedy),
     ):
         columns: list[Any] = np.flatnonzero(lost).tolist()

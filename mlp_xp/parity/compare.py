@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from functools import cache
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -293,6 +294,7 @@ def check(
     """
     check_type(config, TrainConfig, "config", "give a TrainConfig")
     check_type(dataset, Dataset, "dataset", "make a Dataset by from_arrays")
+    check_type(steps, Integral, "steps", "give a number of steps")
     if isinstance(backends, Backend | str):
         backends = [backends]
     check_type(backends, Sequence, "backends", "give a list of names or backends")

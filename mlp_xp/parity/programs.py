@@ -20,7 +20,7 @@ from mlp_xp.backends.foreign import find
 from mlp_xp.backends.library import LibraryBackend
 from mlp_xp.backends.opening import open_library
 from mlp_xp.backends.settings import restored
-from mlp_xp.errors import MlpXpError, one_line
+from mlp_xp.errors import MlpXpError, check_type, one_line
 from mlp_xp.parity import _answers
 from mlp_xp.parity._answers import answering, class_of
 from mlp_xp.parity._bounds import Bound, Reference, Verdict
@@ -362,6 +362,8 @@ def lockstep(
         >>> run.result.shape
         (3, 2)
     """
+    check_type(args, Sequence, "args", "give a tuple, as in (x,)")
+    check_type(kwargs, Mapping | None, "kwargs", "give a dictionary")
     given = dict(kwargs or {})
     with restored(library), warnings.catch_warnings():
         backend = open_library(library, device)
@@ -445,6 +447,7 @@ def assert_lockstep(
 
 def checked(allow: Mapping[str, Any] | None, kinds: Sequence[str]) -> Mapping[str, Any]:
     """Return expected findings. Raises ValueError for another kind, or for a text."""
+    check_type(allow, Mapping | None, "allow", "give a dictionary")
     for kind, words in (allow or {}).items():
         if kind not in kinds:
             raise ValueError(f"allow: {kind!r} is none of {', '.join(kinds)}")

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import array_api_compat.numpy as numpy_xp
@@ -348,6 +349,7 @@ def trace(
     """
     check_type(config, TrainConfig, "config", "give a TrainConfig")
     check_type(dataset, Dataset, "dataset", "make a Dataset by from_arrays")
+    check_type(steps, Integral, "steps", "give a number of steps")
     traced = TracingBackend(as_backend(backend))
     tracer = traced.tracer
     try:

@@ -107,7 +107,8 @@ def test_reports_and_checkpoints_are_where_they_were_asked_for(
 def test_samples_per_second_are_those_of_training_alone(monkeypatch):
     """One second for each chunk, and ten for each evaluation.
 
-    The time of the caller or of another process does not count, nor does evaluation.
+    The time of the caller, of another process or of an evaluation does not count for
+    the speed. It counts for `seconds`.
     """
     now = [5000.0]
 

@@ -994,7 +994,7 @@ WARNED = [
     ),
     (
         lambda: from_arrays(TABLE.assign(age=3.5), CLASSES),
-        "X: columns 'age': all training rows have the same value",
+        "X: columns 'age': all training rows have the same value in float64",
     ),
     (
         lambda: from_arrays(X, NUMBERS * [1, 0]),

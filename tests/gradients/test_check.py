@@ -957,6 +957,18 @@ def test_a_kink_is_within_the_tolerance_wherever_it_is():
             assert abs(found.value - slopes) <= found.tolerance
 
 
+def test_at_a_kink_the_parameters_stay_if_the_loss_elsewhere_is_not_finite():
+    def step(x, t, b, s):
+        is_on = x + b > 0
+        loss = np.sum((x + b) * is_on) - np.log(s)
+        return loss, np.sum(is_on * 1.0), -1 / s
+
+    x, s = np.array([[0.0], [1.0]]), np.array(1e-3)  # moved, s is negative
+    report = check_gradients(step, x, x, {"b": np.array(0.0), "s": s})
+    assert report
+    assert "moved" not in report.loss
+
+
 # What is around a check.
 
 
