@@ -85,14 +85,14 @@ def check_gradients(
 
     where D is the central difference and S(w) = f(w + h) - 2 f(w) + f(w - h), or equals
     this package's gradient of the same f. The first term bounds the truncation error,
-    also at a kink of relu. If it is large there, the code is checked at parameters
-    moved by 0.01 instead. The second bounds the rounding error (Nocedal and Wright,
-    Numerical Optimization, 2006, section 8.1). eps_f is eps |f| and eight times the
-    noise of f, from fifth differences at 16 points (after More and Wild, 2011). Of each
-    array, 24 entries are compared. Eight are the largest deviations from this package's
-    layers, or the largest gradients without such layers. The others are random. Without
-    such layers, all entries of a larger array are also compared along a random
-    direction.
+    also at a kink of relu. If it is large, the code is checked at parameters moved at
+    random by about 0.01 instead, unless it is large there too. The second bounds the
+    rounding error (Nocedal and Wright, Numerical Optimization, 2006, section 8.1).
+    eps_f is eps |f| and eight times the noise of f, from fifth differences at 16 points
+    (after More and Wild, 2011). Of each array, 24 entries are compared. Eight are the
+    largest deviations from this package's layers, or the largest gradients without such
+    layers. The others are random. Without such layers, all entries of a larger array
+    are also compared along a random direction.
 
     A mistake is named only if it gives the same numbers in this package's layers.
 

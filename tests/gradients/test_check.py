@@ -969,6 +969,20 @@ def test_at_a_kink_the_parameters_stay_if_the_loss_elsewhere_is_not_finite():
     assert "moved" not in report.loss
 
 
+def test_the_rounding_of_an_update_is_not_taken_for_a_kink():
+    """Else the moved parameters would seem to be at a kink, too."""
+
+    def train(x, t, W, b, learning_rate=1e-11):
+        z = x @ W + b
+        dz = 1.0 * (z > 0)
+        W, b = W - learning_rate * x.T @ dz, b - learning_rate * dz.sum(axis=0)
+        return np.sum(np.maximum(z, 0)), W, b
+
+    x, W, b = np.array([[0.0], [1.0]]), np.ones((1, 1)), np.zeros(1)
+    report = check_gradients(train, x, x, {"W": W, "b": b})
+    assert "moved" in report.loss
+
+
 # What is around a check.
 
 

@@ -146,8 +146,10 @@ def test_a_file_system_without_locks_gives_a_warning_and_trains(
 
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
     said = r"has no file locks \(.*\), so a second run in this folder is not refused"
-    with pytest.warns(MlpXpWarning, match=said):
+    with pytest.warns(MlpXpWarning, match=said) as told:
         assert len([*reports_in(tmp_path)]) == 5
+    # its caller, not the library of `with`
+    assert told[0].filename == reports_in.__code__.co_filename
     assert not [*tmp_path.glob(".*")]
 
 
