@@ -5,20 +5,21 @@ name settings differently (`task="classes"` and `--task classes`), so the messag
 together only when it is shown.
 """
 
-import contextlib
 import difflib
 import inspect
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 from mlp_xp.system import python
 
-# Files between a warning and the user's code: this package, and contextlib, which runs
-# the generators of its `with` statements. Python 3.12 has `skip_file_prefixes` for it.
-_INTERNAL = (__file__.removesuffix("errors.py"), contextlib.__file__)
+# Packages between a warning and the user's code: this one, contextlib, which runs the
+# generators of its `with` statements, and scikit-learn, which calls the steps of a
+# pipeline. Python 3.12 has `skip_file_prefixes` for it.
+_INTERNAL = ("mlp_xp", "contextlib", "sklearn")
 
 
 class Argument(NamedTuple):
@@ -143,9 +144,13 @@ class DatasetError(MlpXpError):
 def warn(warning: MlpXpWarning) -> None:
     """Give a warning at the line of the user's code that called this package."""
     frame, level = inspect.currentframe(), 1  # 1 stands for this function
-    while frame is not None and frame.f_code.co_filename.startswith(_INTERNAL):
+    while frame is not None and _package_of(frame) in _INTERNAL:
         frame, level = frame.f_back, level + 1
     warnings.warn(warning, stacklevel=level)
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def quoted(path: object) -> str:
@@ -215,10 +220,16 @@ def check_type(
     """
     if isinstance(value, kind):
         return
-    given = f"a {type(value).__name__}"
+    given = kind_of(value)
     if isinstance(value, int | float | str | None):
         given = repr(value)
     raise error(f"is {given:.80}", remedy=remedy, setting=setting)
+
+
+def kind_of(value: Any) -> str:
+    """Return the class of a value with its article, such as `an object`."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"
 
 
 def as_path(value: Any, setting: str, remedy: str = "give a path") -> Path:

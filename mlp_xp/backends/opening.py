@@ -146,6 +146,9 @@ def _name_of(namespace: Any) -> str:
     """Return a name for messages, if possible a name for `import_foreign`."""
     if isinstance(namespace, ModuleType | type):
         return namespace.__name__
+    own, kind = getattr(namespace, "__dict__", None), type(namespace)
+    if own is None:  # no namespace, but None or a number, which many modules hold
+        return kind.__qualname__
     for module_name, module in list(sys.modules.items()):
         if isinstance(module, ModuleType):
             for name, value in list(vars(module).items()):
@@ -153,8 +156,6 @@ def _name_of(namespace: Any) -> str:
                     return f"{module_name}:{name}"
     # The object is not asked for `__name__`: a proxy would report the wrapped module's
     # name.
-    own = getattr(namespace, "__dict__", {})
-    kind = type(namespace)
     if isinstance(own.get("xp"), ModuleType):
         return own["xp"].__name__
     return str(own.get("__name__", f"{kind.__module__}.{kind.__qualname__}"))

@@ -86,7 +86,7 @@ def _own_options() -> str:
             continue
         words.append(_option_name(name))
         if value is not True:
-            words.append(str(value))
+            words.append(shown(value))
     return " ".join(words)
 
 

@@ -250,7 +250,7 @@ def targets_as_rows(y: Array, shape: tuple[int, ...], *, columns: bool) -> Array
     The result is None if their shape does not fit.
     """
     samples, outputs = shape
-    is_whole = y.dtype.kind in "iuf" and np.all(y == np.round(y))
+    is_whole = y.dtype.kind in "biuf" and np.all(y == np.round(y))
     if y.size == samples and outputs > 1 and is_whole:
         labels = y.reshape(-1).astype(int)
         known = labels.min() >= 0 and labels.max() < outputs

@@ -469,6 +469,9 @@ class _Call:
         elif is_short:
             fault = f"no value is known for {unknown[-1]!r}"
             remedy = "give parameters, as in (W1, b1), or a function of x and y only"
+        elif self.stage == "error" and "target" in map(role_of, unknown):
+            fault = f"no value is known for {names}"
+            remedy = "give y"
         elif self.stage == "error" and not unknown:
             fault = "no argument takes an error"
             remedy = "give y, or x as y for an autoencoder"

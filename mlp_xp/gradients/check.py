@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.core.functional import Array
-from mlp_xp.errors import MlpXpError, check_type, some
+from mlp_xp.errors import MlpXpError, check_type, kind_of, some
 from mlp_xp.gradients._differences import difference, rounding_error
 from mlp_xp.gradients._layers import find_twin, targets_as_rows
 from mlp_xp.gradients._matching import (
@@ -214,7 +214,7 @@ def _as_code(code: Any, parameters: Any, loss: Any) -> Code:
         backward = code
     elif backward is None or isinstance(code, Mapping):
         raise MlpXpError(
-            f"is a {type(code).__name__} without methods forward and backward",
+            f"is {kind_of(code)} without methods forward and backward",
             remedy="give two functions, (forward, backward)",
             setting="code",
         )
@@ -630,6 +630,18 @@ def _mean_cross_entropy(y_hat: Any, y: Array, x: Array) -> float:
             t = targets_as_rows(y, rows.shape, columns=columns)
             if t is not None:
                 return float(-np.sum(t * np.log(rows)) / len(rows))
+            samples, classes = rows.shape
+            if y.size == samples:
+                raise MlpXpError(
+                    f"has labels {np.min(y)} to {np.max(y)}, for {classes} outputs",
+                    remedy=f"give whole numbers from 0 to {classes - 1}",
+                    setting="y",
+                )
+            raise MlpXpError(
+                f"its shape {y.shape} does not fit outputs of shape {np.shape(y_hat)}",
+                remedy="give a label or a one-hot vector for each sample",
+                setting="y",
+            )
     if np.ndim(y_hat) == 1 and np.isclose(np.sum(y_hat), 1, atol=1e-5):
         raise MlpXpError(
             "your outputs have one axis",

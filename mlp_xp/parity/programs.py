@@ -20,7 +20,7 @@ from mlp_xp.backends.foreign import find
 from mlp_xp.backends.library import LibraryBackend
 from mlp_xp.backends.opening import open_library
 from mlp_xp.backends.settings import restored
-from mlp_xp.errors import MlpXpError, check_type, one_line
+from mlp_xp.errors import MlpXpError, check_type, kind_of, one_line
 from mlp_xp.parity import _answers
 from mlp_xp.parity._answers import answering, class_of
 from mlp_xp.parity._bounds import Bound, Reference, Verdict
@@ -636,7 +636,7 @@ def load_program(
             raise ValueError("it has no colon")
         function, args, *named = find(name)()
         if not isinstance(args, tuple | list):
-            raise TypeError(f"its arguments are a {type(args).__name__}")
+            raise TypeError(f"its arguments are {kind_of(args)}")
         return function, tuple(args), dict(*named)
     except Exception as error:  # a program may raise anything
         raise MlpXpError(

@@ -26,7 +26,7 @@ import numpy as np
 from mlp_xp.backends.failures import BackendFailure
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
-from mlp_xp.errors import one_line
+from mlp_xp.errors import kind_of, one_line
 from mlp_xp.parity._bounds import Verdict, words_of
 from mlp_xp.parity._judge import INSPECTION, STANDARD, inspection_fault, judge
 from mlp_xp.parity._operators import BINARY, FUNCTIONS, INPLACE, SYMBOLS, UNARY
@@ -223,7 +223,7 @@ class Tracer:
             operation = operation._replace(result=self._on_host(result))
             verdict = Verdict(problem=inspection_fault(operation))
         elif hosts is None:
-            problem = f"is a {type(result).__name__}, not an array"
+            problem = f"is {kind_of(result)}, not an array"
             operation = operation._replace(result=np.asarray(result))
             verdict = Verdict(problem=problem)
             if operation.name in SYMBOLS and not all(map(_is_plain, operation.args)):

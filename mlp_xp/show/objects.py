@@ -75,9 +75,10 @@ class Cells(NamedTuple):
 
     def html(self) -> str:
         """Return the table as HTML."""
-        lines = ["<table>", _html_row("th", self.heads)]
-        lines += [_html_row("td", row) for row in self.rows]
-        return "\n".join([*lines, "</table>"])
+        lines = [_html_row("td", row) for row in self.rows]
+        if any(self.heads):
+            lines.insert(0, _html_row("th", self.heads))
+        return "\n".join(["<table>", *lines, "</table>"])
 
 
 def _html_row(tag: str, cells: Iterable[str]) -> str:

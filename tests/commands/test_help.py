@@ -8,6 +8,7 @@ import pytest
 
 from mlp_xp.commands import COMMANDS
 from mlp_xp.commands.options import GROUPS, make_app
+from mlp_xp.runs.settings import RECIPES, settings_of
 
 APP = make_app(COMMANDS)
 
@@ -43,6 +44,14 @@ def test_a_sweeps_options_take_what_their_help_shows(capsys):
         == "[choices: true, false]"
     )
     assert re.search(r"\[default: (\w+)\]", stratify)[1] == "true"
+
+
+def test_the_recipe_of_your_own_data_is_told_as_it_is_typed(capsys):
+    APP(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    recipe = re.search(r"own data is own: (.*?)\. A recipe", said)[1].split()
+    _, bound, _ = APP.parse_args(["train", *recipe], exit_on_error=False)
+    assert settings_of(RECIPES["notebook"], bound.arguments) == RECIPES["own"]
 
 
 def test_the_options_of_a_training_stand_under_headings_in_their_order(capsys):

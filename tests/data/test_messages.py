@@ -25,6 +25,7 @@ from data_sets import (
 )
 from helpers import assert_one_line, call, native, pattern
 from PIL import Image
+from sklearn.pipeline import make_pipeline
 
 from mlp_xp import (
     TrainConfig,
@@ -45,6 +46,7 @@ from mlp_xp.data.frames import as_table
 from mlp_xp.data.reading import open_file
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
+from mlp_xp.estimator import TableEncoder
 from mlp_xp.runs.records import RunError
 
 pytestmark = pytest.mark.needs("pyarrow")
@@ -1066,6 +1068,14 @@ WARNED = [
         lambda: features([1.5, 2.5], [1.5, None], tells_gaps=True),
         "rows have no value in columns without gaps in the training: 'x'; the medians "
         "are used, and gaps in text count as new values",
+    ),
+    (
+        lambda: (
+            make_pipeline(TableEncoder(), "passthrough")
+            .fit(data_frame())
+            .transform(data_frame(city="Bonn"))
+        ),
+        "none of the values of these columns is known from the training: 'city'",
     ),
 ]
 

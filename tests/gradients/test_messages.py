@@ -21,6 +21,16 @@ QUESTIONS = {
         "check_gradients((linear, none), x, Y)",
         "loss: your outputs are not probabilities of classes; give your own, as in",
     ),
+    "labels from 1": (
+        "def g(x, y, W, b): return x.T @ (f(x, W, b) - np.eye(3)[y - 1])",
+        "check_gradients((f, g), x, Y.argmax(axis=1) + 1, (W, b))",
+        "y: has labels 1 to 3, for 3 outputs; give whole numbers from 0 to 2",
+    ),
+    "one-hot labels of too few classes": (
+        "def g(x, y, W, b): return x.T @ (f(x, W, b)[:, :2] - y)",
+        "check_gradients((f, g), x, Y[:, :2], (W, b))",
+        "y: its shape (6, 2) does not fit outputs of shape (6, 3); give a label",
+    ),
     "softmax over the samples": (
         "def forward(x, W, b): return softmax((x @ W + b).T).T",
         "check_gradients((forward, g), x, Y, (W, b))",
@@ -93,6 +103,11 @@ QUESTIONS = {
         "check_gradients((two_left, none), x, Y, {'W': W})",
         "parameters: two_left: cannot tell which argument is the dictionary: 'q', 'r'; "
         "call it `para",
+    ),
+    "forgotten targets": (
+        "",
+        "check_gradients((f, g), x, parameters=(W, b))",
+        "code: g: no value is known for 'y'; give y",
     ),
     "targets of an unusual name": (
         """

@@ -93,6 +93,11 @@ REFUSED_CALLS = [
         "torch takes no argument of dtype >f8",
         marks=pytest.mark.needs("torch"),
     ),
+    (
+        lambda: assert_parity(None),
+        BackendError,
+        "backend NoneType: it does not implement",
+    ),
     # Allowed deviations.
     (
         lambda: assert_parity("numpy", allow={"syncs": True}),

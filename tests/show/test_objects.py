@@ -78,6 +78,7 @@ def test_a_notebook_shows_a_table_or_text(kind, small_run):
     html = shown._repr_html_()
     assert html.startswith(("<table>", "<pre>"))
     assert "array(" not in html
+    assert not re.search(r"<tr>(<t[hd]></t[hd]>)+</tr>", html)  # an empty row
     assert len(str(shown)) < 3000
 
 
