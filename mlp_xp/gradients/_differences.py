@@ -2,21 +2,21 @@
 
 With f the loss along one parameter, and D(h) = (f(h) - f(-h)) / 2h,
 
-    D(h) - f' = h^2 f''' / 6 + O(h^4)     the truncation error
-    at most eps_f / h                     the rounding error
+    D(h) - f' = h^2 f''' / 6 + O(h^4)
 
-where eps_f bounds the absolute rounding error of f (Nocedal and Wright, Numerical
-Optimization, 2006, section 8.1). A step h = eps^(1/3) makes both about eps^(2/3), for
-the eps of the program's dtype.
+is its truncation error. Its rounding error is at most eps_f / h, where eps_f bounds the
+absolute rounding error of f (Nocedal and Wright, Numerical Optimization, 2006, section
+8.1). A step h = eps^(1/3) makes both about eps^(2/3), for the eps of the program's
+dtype.
 
 The truncation error is measured. Let S(x) = f(x + h) - 2 f(x) + f(x - h), and
 
     T = (|S(0) - S(-h)| + |S(h) - S(0)|) / h
 
-Without kinks, T is 2 h^2 f''', twelve times the truncation error. A kink, as relu has
-it at 0, is a jump of f' by J at a distance r h. It puts D(h) off by J (1 - r) / 2. With
-all kinks on one side, one of the two terms of T is the sum of J (1 - r), twice as much.
-With kinks on both sides, T may only be too small if their jumps cancel.
+Without kinks, T is 2 h^2 f''', twelve times the truncation error. A kink, such as that
+of relu at 0, is a jump of f' by J at a distance r h. It puts D(h) off by J (1 - r) / 2.
+With all kinks on one side, one of the two terms of T is the sum of J (1 - r), twice as
+much. With kinks on both sides, T may only be too small if their jumps cancel.
 
 eps_f is measured, after More and Wild (Estimating Computational Noise, 2011): f is
 computed at 16 points along a random direction, h / 16 apart. The fifth differences of
@@ -61,11 +61,16 @@ def rounding_error(
 def moved(
     values: Mapping[str, Array], size: float, random: np.random.Generator
 ) -> dict[str, Array]:
-    """Return values with relative changes of at most `size`."""
-    return {
-        key: value * (1 + size * random.uniform(-1, 1, value.shape))
-        for key, value in values.items()
-    }
+    """Return values with changes of at most `size`, relative to their array.
+
+    Zeros change, too. Otherwise a program could use a bias of zeros in any way.
+    """
+    changed = {}
+    for key, value in values.items():
+        typical = np.mean(np.abs(value)) or 1.0
+        scale = (np.abs(value) + typical) / 2
+        changed[key] = value + size * scale * random.uniform(-1, 1, value.shape)
+    return changed
 
 
 def difference(

@@ -180,6 +180,7 @@ class Network(NamedTuple):
         best = _steady(losses, totals)
         if not self.head.loss:  # the same loss, not a multiple
             return 1.0, best[1] + abs(best[0] - 1)
+        # The spread of a program with a guarded logarithm is not small, or is NaN.
         if self.head.loss == "cross-entropy" and not best[1] <= noise:
             guarded = [self.head.guarded(z, self.targets) for z in logits]
             best = min(best, _steady(losses, guarded), key=itemgetter(1))

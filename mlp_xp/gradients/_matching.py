@@ -12,13 +12,26 @@ import numpy as np
 
 from mlp_xp.core.functional import Array
 from mlp_xp.errors import MlpXpError
-from mlp_xp.gradients._program import Outcome, Program, Search, role_of
+from mlp_xp.gradients._program import (
+    UNCLEAR_RATES,
+    Outcome,
+    Program,
+    Search,
+    role_of,
+)
 
-_GRADIENT = r"d|dl|dj|grads?|gradients?|nabla|delta"  # a word, as in grad_W1
-_PREFIX = r"^(d|grad|nabla)"  # of a word, as in dW1
+_GRADIENT = r"d|dl|dj|grads?|gradients?|nabla|delta|梯度"  # a word, as in grad_W1
+_AFFIX = r"^(d|grad|nabla)|梯度$"  # of a word, as in dW1
 _GROUPS = {"params", "parameters", "param", "self"}
-_UNCLEAR = {"alpha", "rate"}  # also the slope of a leaky relu, or dropout
-_SAME = {"weights": "w", "weight": "w", "biases": "b", "bias": "b", "inputs": "x"}
+_SAME = {
+    "weights": "w",
+    "weight": "w",
+    "权重": "w",
+    "biases": "b",
+    "bias": "b",
+    "偏置": "b",
+    "inputs": "x",
+}
 _PARAMETER = {"w", "b"}
 Key = tuple[str, ...]
 """The words and numbers of a name."""
@@ -50,7 +63,7 @@ def gradient_key(name: str, known: set[str]) -> Key:
         if re.fullmatch(_GRADIENT, word):
             is_gradient = True
             continue
-        rest = re.sub(_PREFIX, "", word)
+        rest = re.sub(_AFFIX, "", word)
         rest = _SAME.get(rest, rest)
         if rest in known and word not in known:
             is_gradient, word = True, rest
@@ -122,7 +135,7 @@ def _rates(outcome: Outcome, program: Program) -> dict[str, float]:
         for name, value in values.items():
             last = name.rpartition(".")[2].lower()
             is_rate = role_of(last) == "rate" and isinstance(value, float | int)
-            if is_rate and (last in _UNCLEAR) == is_unclear:
+            if is_rate and (last in UNCLEAR_RATES) == is_unclear:
                 rates[name] = float(value)
         if rates:
             return rates
@@ -188,7 +201,7 @@ def readings(
     updates = []
     for rate_name, before in rates.items():
         # A rate may change before the update.
-        for rate in {before, outcome.state.get(rate_name, before)}:
+        for rate in dict.fromkeys((before, outcome.state.get(rate_name, before))):
             changes = {name: steps[name] / rate for name in own}
             updates.append(Reading(found | changes, rate, steps))
     plain = Reading(found, None, steps if changed else {}, needed <= named)
@@ -196,7 +209,7 @@ def readings(
         return [plain._replace(rate=updates[0].rate) if len(updates) == 1 else plain]
     if not needed <= found.keys():
         return updates
-    clear = {name for name in outcome.variables if name.lower() not in _UNCLEAR}
+    clear = {name for name in outcome.variables if name.lower() not in UNCLEAR_RATES}
     is_likely = program.rate is not None or "rate" in map(role_of, clear)
     if changed:
         is_likely = needed <= changed

@@ -22,7 +22,8 @@ Words = tuple[str, ...]
 Table = dict[str, list[Array]]
 """Terms of a formula by their mistakes. The right term has an empty text."""
 Same = Callable[[Array, Array], bool]
-_UNEXPLAINED = ("an unusual mistake",) * 10  # more than there are usual ones
+# It counts as more mistakes than there are usual ones.
+_UNEXPLAINED = ("an unusual mistake",) * 10
 _SIGNS: Table = {"": [1], "the sign is wrong": [-1]}
 
 

@@ -35,7 +35,11 @@ _ROLES = {
     "cache": r"caches?|memory|saved|tape|ctx|context|activations|intermediates?",
 }
 _DATA = np.ndarray, float, int, list, tuple, dict  # as variables of a class
+_DIGITS = "0123456789"
 _DATA_ROLES = "input", "target", "cache"
+# Beside one of these targets, `y` is the output, as in many textbooks.
+_CLEAR_TARGET = r"t|targets?|labels?|truth|y_?true|标签|目标"
+UNCLEAR_RATES = {"alpha", "rate"}  # also the slope of a leaky relu, or dropout
 _SEED = [*b"check_gradients"]  # no seed of the user
 
 
@@ -61,7 +65,11 @@ class Code(NamedTuple):
 
 def _roles(function: Callable[..., Any]) -> dict[str, str]:
     """Return the role of each argument of a function."""
-    return {name: role_of(name) for name in inspect.signature(function).parameters}
+    roles = {name: role_of(name) for name in inspect.signature(function).parameters}
+    others = "\n".join(name.lower() for name in roles if name != "y")
+    if "y" in roles and re.search(rf"^({_CLEAR_TARGET})$", others, re.MULTILINE):
+        roles["y"] = "output"
+    return roles
 
 
 def named(parameters: Any, function: Callable[..., Any]) -> dict[str, Any]:
@@ -344,6 +352,12 @@ def widened(array: Any) -> Any:
     return copy.deepcopy(array)
 
 
+def _number_of(result: tuple[str, Array]) -> int:
+    """Return the number at the end of a result's name, or 0."""
+    name, _ = result
+    return int(name[len(name.rstrip(_DIGITS)) :] or 0)
+
+
 def _number(value: Any) -> Any:
     """Return a number, or the first in a tuple, or None."""
     for each in value if isinstance(value, tuple | list) else [value]:
@@ -386,8 +400,12 @@ class _Call:
             if isinstance(value, np.ndarray) and value.ndim > 0:
                 outputs.append((name, value))
         if outputs:
-            # Of equally likely ones, the last is the output.
-            _, self.roles["output"] = max(reversed(outputs), key=self._likelihood)
+            # Of equally likely ones, the last is the output, but a2 goes before a1.
+            best = max(map(self._likelihood, outputs))
+            likely = [each for each in outputs if self._likelihood(each) == best]
+            stem = likely[-1][0].rstrip(_DIGITS)
+            alike = [each for each in likely if each[0].rstrip(_DIGITS) == stem]
+            _, self.roles["output"] = max(reversed(alike), key=_number_of)
         return self.roles.get("output"), _number(result)
 
     def _likelihood(self, result: tuple[str, Array]) -> tuple[bool, bool, bool]:
@@ -430,6 +448,7 @@ class _Call:
         """Return the arguments of a function, by their roles and their names."""
         arguments, unknown = {}, []
         signature, roles = inspect.signature(function), _roles(function)
+        has_rates = [*roles.values()].count("rate") > 1
         for name, parameter in signature.parameters.items():
             role = "parameters" if name == self.holder else roles[name]
             is_data = role in ("input", "target") and role in self.roles
@@ -439,6 +458,8 @@ class _Call:
                 arguments[name] = value if isinstance(value, tuple) else (value,)
             elif name in self.named and not is_data and name != self.holder:
                 arguments[name] = self.named[name]
+            elif has_rates and name.lower() in UNCLEAR_RATES and not is_needed:
+                continue  # its default is no learning rate
             elif role in self.roles:
                 arguments[name] = self.roles[role]
             elif is_needed and role == "rate":
@@ -466,6 +487,8 @@ class _Call:
         elif lacks_y and (is_short or (unknown and self.stage == "backward")):
             fault = f"cannot tell which argument is y: {names}"
             remedy = "call it y, or leave y out if it is an error"
+            if self.stage == "loss":
+                remedy = "call the outputs y_hat, and the targets y"
         elif is_short:
             fault = f"no value is known for {unknown[-1]!r}"
             remedy = "give parameters, as in (W1, b1), or a function of x and y only"

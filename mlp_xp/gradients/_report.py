@@ -104,7 +104,6 @@ class GradientCheck:
             lines.append(
                 f"{', '.join(finding.names)}: {', or '.join(finding.mistakes)}"
             )
-        network = self.network or "has no such network, and so names no mistake"
         for row in self.rows:
             is_number = row.yours is not None and self.network
             if is_number and not row.is_right and row.name not in explained:
@@ -115,7 +114,6 @@ class GradientCheck:
                 f"no effect on the loss: {names}; the right gradient is 0 "
                 "(forgotten in forward, or weights of 0?)"
             )
-            network = self.network or "not compared, as parameters have no effect"
         if self.skipped:
             names = ", ".join(self.skipped)
             lines.append(f"not an array of floats: {names}; use np.array(..., float)")
@@ -132,7 +130,12 @@ class GradientCheck:
                 f"numerical: central differences of {self.loss}, {entries} entries, "
                 f"tolerance at most {largest:.1g}"
             )
-        lines.append(f"mlp_xp: {network}")
+        network = "has no such network"
+        if self.ignored:
+            network = "not compared, as parameters have no effect"
+        elif not self.findings:
+            network += ", and so names no mistake"
+        lines.append(f"mlp_xp: {self.network or network}")
         return [wrapped(line) for line in lines]
 
     def __str__(self) -> str:

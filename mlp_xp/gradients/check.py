@@ -38,7 +38,7 @@ from mlp_xp.gradients._program import (
 from mlp_xp.gradients._report import GradientCheck, Row
 
 _SAMPLED, _LARGEST = 16, 8  # entries of each array that are compared
-_COMPARED = _SAMPLED + _LARGEST
+_MOST_CLASSES = 1000  # of labels that are made one-hot
 _FORWARD = (
     "forward",
     "predict",
@@ -61,8 +61,12 @@ _LOSS = ("loss", "compute_loss", "cost", "compute_cost")
 _ZERO = "it is 0: never computed, or overwritten"
 _AXIS = "the axis of the samples is left: use sum(axis=0) without keepdims=True"
 _NO_AXIS = "the axis of the samples is missing: use keepdims=True"
-_STEPS = "no usual mistake of one step; with several steps in a call, give x[:1], y[:1]"
+_STEPS = (
+    "no usual mistake of one step; if a call takes several steps, give x[:1], y[:1] "
+    "and one epoch"
+)
 _UPDATE = "the update is not learning_rate times this gradient, and is not checked"
+_STALE = "right at your parameters only: it uses variables of an earlier run"
 _SMALL_TERM = "a small term of your loss is missing, such as a penalty on the weights"
 
 
@@ -93,6 +97,9 @@ def check_gradients(
     largest deviations from this package's layers, or the largest gradients without such
     layers. The others are random. Without such layers, all entries of a larger array
     are also compared along a random direction.
+
+    If all gradients are right, the code runs again at inputs and parameters moved by
+    about 0.01. A gradient from variables of an earlier run is wrong there.
 
     A mistake is named only if it gives the same numbers in this package's layers.
 
@@ -144,20 +151,10 @@ def check_gradients(
         functions = _as_code(code, parameters, loss)
         state = np.random.get_state()
         try:
-            start = partial(_Check, functions, x, y, learning_rate)
-            check = start({})
+            check = _Check(functions, x, y, learning_rate, {})
             report = check.report()
-            if not (check.moved and check.is_at_kink(report)):
-                return report
-            # Biases of 0 often put relu at its kink. There, central differences tell
-            # little.
-            with suppress(MlpXpError):  # the loss elsewhere may be infinite
-                elsewhere = start(check.moved)
-                second = elsewhere.report()
-                if not elsewhere.is_at_kink(second):
-                    second.loss += " at parameters moved by 0.01, off a kink"
-                    return second
-            return report
+            elsewhere = check.report_elsewhere(report)
+            return report if elsewhere is None else elsewhere
         finally:
             np.random.set_state(state)
 
@@ -248,6 +245,7 @@ class _Check:
         rate: float | None,
         values: Mapping[str, Array],
     ) -> None:
+        self.start = partial(_Check, code, y=y, rate=rate)
         self.is_layer = y is None
         self.moved: dict[str, Array] = {}
         self.x = np.asarray(x)
@@ -255,7 +253,7 @@ class _Check:
             remedy = "give a batch of inputs, an array of numbers"
             raise MlpXpError(f"is {x!r:.80}", remedy=remedy, setting="x")
         if self.is_layer:
-            with suppress(MlpXpError):  # only integers are indices
+            with suppress(MlpXpError), _silence():  # only integers are indices
                 floats = self.x.astype(float)
                 Program(code, floats, None, rate).run({})
                 self.x = floats
@@ -269,6 +267,8 @@ class _Check:
             self.loss_name = "the sum of the outputs times a random error"
         elif self.first.loss is None:
             self.loss_name = "the mean cross-entropy of your outputs"
+            if y.size < self.first.output.size:
+                self.loss_name += f", with labels from 0 to {np.max(y)}"
             self.program.code = code._replace(loss=_mean_cross_entropy)
         self.value = self.loss({})
         if not np.isfinite(self.value):
@@ -311,7 +311,7 @@ class _Check:
 
     def loss(self, values: Mapping[str, Array]) -> float:
         """Return the loss with other values of some parameters. Nothing is printed."""
-        with redirect_stdout(StringIO()):
+        with _silence():
             loss = self.program.run(values).loss
         if np.size(loss) != 1:
             raise MlpXpError(
@@ -376,7 +376,8 @@ class _Check:
 
     def _is_kept(self, name: str, other: Array) -> bool:
         """Return whether a run keeps an array, unlike `self.z1` with its `dz1`."""
-        run = self.program.run({name: other}, backward=True)
+        with _silence():
+            run = self.program.run({name: other}, backward=True)
         return not np.array_equal(run.state[name], self.first.state[name])
 
     def _skipped(self, with_gradients: set[str]) -> list[str]:
@@ -412,13 +413,9 @@ class _Check:
         if wrong and reading.rate and not reading.is_named:
             self._ask_for_names(rows)
         findings = self._findings(reading, rows) if wrong else []
-        others = []
-        for name, step in reading.steps.items():
-            rate = reading.rate
-            if rate and not self._same(step / rate, reading.gradients[name]):
-                others.append(name)
+        others = self._other_updates(reading)
         if others:
-            findings.append(Finding(tuple(others), (_UPDATE,)))
+            findings.append(Finding(others, (_UPDATE,)))
         return GradientCheck(
             rows,
             findings,
@@ -429,11 +426,78 @@ class _Check:
             self.loss_name,
         )
 
+    def report_elsewhere(self, report: GradientCheck) -> GradientCheck | None:
+        """Compare at other parameters, if this tells more than a report."""
+        with suppress(MlpXpError), _silence():  # the loss elsewhere may be infinite
+            if self.moved and self.is_at_kink(report):
+                return self._off_a_kink()
+            if self.moved and all(row.is_right for row in report.rows):
+                return self._with_other_variables()
+        return None
+
+    def _off_a_kink(self) -> GradientCheck | None:
+        """Compare off a kink, where central differences tell more.
+
+        Biases of 0 often put relu at its kink.
+        """
+        elsewhere = self.start(x=self.x, values=self.moved)
+        report = elsewhere.report()
+        report.loss += " at parameters moved by 0.01, off a kink"
+        return None if elsewhere.is_at_kink(report) else report
+
+    def _with_other_variables(self) -> GradientCheck | None:
+        """Compare at other inputs and parameters, where right gradients are right, too.
+
+        A gradient that is computed from variables of an earlier run is wrong there.
+        """
+        x = self.x
+        if x.dtype.kind == "f":
+            x = x + 0.01 * self.random.standard_normal(x.shape)
+        elsewhere = self.start(x=x, values=self.moved)
+        if elsewhere.is_right_along():
+            return None
+        report = elsewhere.report()
+        wrong = tuple(row.name for row in report.rows if not row.is_right)
+        if not wrong or elsewhere.is_at_kink(report):
+            return None
+        report.loss += " at parameters moved by 0.01"
+        report.findings[:] = [Finding(wrong, (_STALE,))]
+        return report
+
+    def is_right_along(self) -> bool:
+        """Return whether all gradients are right along a random direction."""
+        for reading in self.readings:
+            self._set_rate(reading.rate)
+            doubtful = []
+            for name, value in self.parameters.items():
+                array = reading.gradients.get(name)
+                if array is not None and np.size(array) == value.size:
+                    entries = np.arange(value.size)
+                    array = np.reshape(array, value.shape)
+                    doubtful.append(self._is_doubtful(name, array, entries))
+            if not any(doubtful):
+                return True
+        return False
+
     def is_at_kink(self, report: GradientCheck) -> bool:
         """Return whether a report has a tolerance too large for a smooth loss."""
         # It is about eps^(2/3) |f| for a smooth loss f, and |f| at a kink.
         limit = self.eps ** (1 / 3) * abs(self.value)
         return any(row.tolerance - self.update_error > limit for row in report.rows)
+
+    def _other_updates(self, reading: Reading) -> tuple[str, ...]:
+        """Return the parameters that an update changes by more than its gradient."""
+        rates = {each.rate for each in self.readings if each.rate}
+        if len(rates) != 1:
+            return ()
+        (rate,) = rates
+        self._set_rate(rate)
+        others = []
+        for name, step in reading.steps.items():
+            if not self._same(step / rate, reading.gradients[name]):
+                others.append(name)
+        self._set_rate(reading.rate)
+        return tuple(others)
 
     def _missing(self) -> list[str]:
         """Return the arrays without a gradient, which are no parameters."""
@@ -481,28 +545,31 @@ class _Check:
         package = self.package.get(name)
         if package is not None:
             package = package.reshape(value.shape)
-        rows = []
-        entries = self._entries(array, package)
-        while entries:
-            index = entries.pop(0)
-            loss = partial(self._loss_at, name, index)
-            exact, tolerance = difference(
-                loss, value[index], self.value, self.eps, self.rounding
-            )
-            tolerance += self.update_error
-            yours = array[index]
-            other = None if package is None else package[index]
-            is_right = bool(abs(yours - exact) <= tolerance)
-            if other is not None and self.is_exact:
-                is_right |= self._same(yours, other)
-            entry = str([int(each) for each in index])
-            rows.append(Row(name, is_right, entry, yours, exact, other, tolerance))
-            is_sample = len(rows) == _COMPARED and array.size > _COMPARED
-            if is_sample and not self.is_exact and all(row.is_right for row in rows):
-                entries = self._doubtful(name, array)
+        compare = partial(self._entry, name, array, package)
+        rows = [compare(index) for index in self._entries(array, package)]
+        is_sample = len(rows) < array.size
+        if is_sample and not self.is_exact and all(row.is_right for row in rows):
+            rows += [compare(index) for index in self._doubtful(name, array)]
         worst = max(rows, key=Row.doubt)
         tolerance = max(row.tolerance for row in rows)
         return worst._replace(compared=len(rows), tolerance=tolerance)
+
+    def _entry(
+        self, name: str, array: Array, package: Array | None, index: tuple[Any, ...]
+    ) -> Row:
+        """Compare one entry of a gradient."""
+        loss = partial(self._loss_at, name, index)
+        value = self.parameters[name][index]
+        exact, tolerance = difference(loss, value, self.value, self.eps, self.rounding)
+        tolerance += self.update_error
+        yours = array[index]
+        other = None if package is None else package[index]
+        is_right = bool(abs(yours - exact) <= tolerance)
+        # The network was recognised at several parameters, but at the same inputs.
+        if other is not None and self.is_exact and name != "x":
+            is_right |= self._same(yours, other)
+        entry = str([int(each) for each in index])
+        return Row(name, is_right, entry, yours, exact, other, tolerance)
 
     def _doubtful(self, name: str, array: Array) -> list[tuple[Any, ...]]:
         """Return an entry in which a gradient may be wrong, or nothing.
@@ -549,7 +616,7 @@ class _Check:
                 words = _AXIS
             elif row.yours is None and array.shape == tuple(n for n in shape if n > 1):
                 words = _NO_AXIS
-            elif same:
+            elif same and row.name != "x":
                 words = f"it is the gradient of {same[0]}"
                 if row.name in same:
                     words = _SMALL_TERM
@@ -562,10 +629,28 @@ class _Check:
             zeros = said.get(_ZERO, [])
             mistakes = explain(self.twin, gradients, reading.steps, self._same, zeros)
             findings = mistakes + findings
+            explained = {name for each in findings for name in each.names}
+            for name in others:
+                factor = self._factor(name, found[name])
+                if factor and name not in explained:
+                    words = f"{factor:.4g} times the right gradient"
+                    findings.append(Finding((name,), (words,)))
         is_update = reading.rate and not reading.is_named
-        if is_update and not findings and np.shape(self.x)[:-1] > (1,):
+        # Samples are rows or columns.
+        is_batch = self.x.ndim > 1 and min(self.x.shape[0], self.x.shape[-1]) > 1
+        if is_update and not findings and is_batch:
             findings = [Finding(tuple(others), (_STEPS,))]
         return findings
+
+    def _factor(self, name: str, array: Array) -> float:
+        """Return the factor of a wrong gradient to this package's, or 0."""
+        package = np.reshape(self.package.get(name, ()), -1)
+        if package.size != array.size or not np.any(package):
+            return 0.0
+        array = np.reshape(array, -1)
+        factor = float(array @ package / (package @ package))
+        is_factor = self._same(array, factor * package)
+        return factor if is_factor and not self._same(array, package) else 0.0
 
     def _entries(self, array: Array, package: Array | None) -> list[tuple[Any, ...]]:
         """Return the entries to compare: the most doubtful, then others at random."""
@@ -587,6 +672,11 @@ class _Check:
         return same_shape and np.allclose(array, variant, rtol=0, atol=tolerance)
 
 
+def _silence() -> redirect_stdout[StringIO]:
+    """Keep the program from printing. Only its first run prints."""
+    return redirect_stdout(StringIO())
+
+
 def _first_run(program: Program) -> Outcome:
     """Run a program once. If it raises an error, say which targets would run."""
     x, y = program.x, program.y
@@ -596,10 +686,11 @@ def _first_run(program: Program) -> Outcome:
         if y is None:
             raise
         # A vector is a sample without the axis of a batch.
-        first = None if x.ndim == 1 else slice(1)
+        first = np.newaxis if x.ndim == 1 else slice(1)
         words = "a batch of a single sample, as X[:1] and Y[:1]"
         inputs, targets = x[first], y[first]
-        if y.ndim == 1 < x.ndim and y.dtype.kind in "iu":
+        is_integers = y.ndim == 1 < x.ndim and y.dtype.kind in "iu"
+        if is_integers and 0 <= min(y) <= max(y) < _MOST_CLASSES:
             words, inputs = "one-hot labels, np.eye(classes)[y]", x
             targets = np.eye(max(y) + 1)[y]
         with suppress(MlpXpError):
@@ -649,12 +740,15 @@ def _mean_cross_entropy(y_hat: Any, y: Array, x: Array) -> float:
             setting="loss",
         )
     words = "your outputs are not probabilities of classes"
-    own = "np.mean((y_hat - y) ** 2)"
+    target = "y"
+    if y.size == np.size(y_hat) and y.shape != np.shape(y_hat):
+        target = "y.reshape(y_hat.shape)"  # otherwise (n,) and (n, 1) make (n, n)
+    own = f"np.mean((y_hat - {target}) ** 2)"
     if np.min(y_hat) > 0 and np.max(y_hat) < 1 and np.all(np.isin(y, (0, 1))):
         words = "your outputs are probabilities that do not sum to 1"
         # Samples as rows, or as columns, or a single one.
         samples = "len(y)" if len(x) == len(y_hat) else "y[0].size"
-        logs = "y * np.log(y_hat) + (1 - y) * np.log(1 - y_hat)"
+        logs = f"{target} * np.log(y_hat) + (1 - {target}) * np.log(1 - y_hat)"
         own = f"-np.sum({logs}) / {samples}, or {own}"
     raise MlpXpError(
         words,

@@ -204,14 +204,15 @@ def test_a_small_learning_rate_rounds_the_gradient(other):
     assert bool(report.network) is not other
 
 
-def test_what_blames_different_parameters_is_not_said():
+def test_of_mistakes_that_blame_different_parameters_only_the_factor_is_said():
     """Of two samples and without a bias: a sum of the gradient, or a factor 2."""
     text = LINEAR.text.replace("W, b)", "W)").replace("W + b", "W")
     text = text.replace("dW, db\n", "dW\n")
     call = LINEAR.call.replace("(W, b)", "(W,)")
     report = LINEAR._replace(text=text, call=call).check()
     assert report.verdict == "wrong: W"
-    assert not report.findings
+    (finding,) = report.findings
+    assert finding.mistakes == ("2 times the right gradient",)
 
 
 def test_inputs_in_global_variables_and_outputs_in_any_order_are_recognised():
@@ -602,6 +603,33 @@ def test_arguments_may_have_chinese_names():
     assert FUNCTIONS._replace(text=text).check()
 
 
+@pytest.mark.parametrize(("factor", "finding"), [("1", None), ("-1", "the sign is")])
+def test_gradients_may_have_chinese_names_in_any_order(factor, finding):
+    """Biases are known by their name, and may be columns."""
+    report = program(
+        f"""
+        权重1, 权重2 = rng.normal(size=(2, 3, 3))
+        偏置1, 偏置2 = rng.normal(size=(2, 3, 1))
+        def 前向(x):
+            隐藏 = np.tanh(权重1 @ x + 偏置1)
+            return 隐藏, softmax((权重2 @ 隐藏 + 偏置2).T).T
+        def 反向(x, 标签):
+            隐藏, 概率 = 前向(x)
+            误差 = (概率 - 标签) / x.shape[1]
+            前面 = 权重2.T @ 误差 * (1 - 隐藏**2)
+            return dict(
+                权重2梯度=误差 @ 隐藏.T, 偏置2梯度=误差.sum(axis=1, keepdims=True),
+                权重1梯度={factor} * 前面 @ x.T, 偏置1梯度=前面.sum(1, keepdims=True)
+            )
+        """,
+        "check_gradients((前向, 反向), T.T, Y.T)",
+    ).check()
+    assert bool(report) == (finding is None), str(report)
+    if finding:
+        assert finding in report.findings[0].mistakes[0]
+        assert report.findings[0].names == ("权重1",)
+
+
 def test_a_number_for_a_bias_has_a_wrong_shape():
     report = SQUARE.check(Mistake("e1.sum(axis=0)", "np.sum(e1)"))
     (wrong,) = [row for row in report.rows if not row.is_right]
@@ -764,6 +792,145 @@ def test_a_network_that_the_package_lacks_is_still_judged():
     assert report.verdict == "wrong: W1; right: b1, W2, b2"
     assert report.notes()[-1] == "mlp_xp: has no such network, and so names no mistake"
     assert "no usual mistake" not in str(report)
+
+
+def test_a_bias_of_zeros_may_not_stand_anywhere():
+    """With zeros, a bias after the activation gives the loss of a usual network."""
+    report = FUNCTIONS.check(
+        Mistake("rng.normal(size=5)\n", "np.zeros(5)\n"),
+        Mistake("z1 = x @ W1 + b1", "z1 = x @ W1"),
+        Mistake("np.tanh(z1)", "np.tanh(z1) + b1"),
+    )
+    assert report.verdict == "wrong: b1; right: W1, W2, b2"
+
+
+def test_inputs_with_a_largest_value_of_one_may_not_be_used_anyhow():
+    """With such inputs, x / x.max() is x, but its derivative has another term."""
+    report = program(
+        """
+        x = x / x.max()
+        class Own(Linear):
+            def forward(self, x):
+                self.x = x
+                return x / x.max() @ self.W + self.b
+            def backward(self, e):
+                self.dW, self.db, dx = self.errors(e)
+                return dx
+        """,
+        "check_gradients(Own(), x)",
+    ).check()
+    assert report.verdict == "wrong: x; right: W, b"
+    assert "x: no usual mistake gives these numbers" in report.notes()
+
+
+@pytest.mark.parametrize(
+    "backward",
+    [
+        "def stale(x, y): d = (p - y) / len(y); return x.T @ d, d.sum(axis=0)",
+        "def stale(inputs, targets): return g(x, Y, W, b)",
+    ],
+    ids=["outputs", "inputs"],
+)
+def test_variables_of_an_earlier_run_are_found(backward):
+    """A cell of a notebook has computed them. At these parameters, they are right."""
+    report = program(
+        f"p = f(x, W, b)\ndef forward(x): return f(x, W, b)\n{backward}",
+        "check_gradients((forward, stale), x, Y)",
+    ).check()
+    assert report.verdict == "wrong: W, b"
+    (finding,) = report.findings
+    assert "variables of an earlier run" in finding.mistakes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "call"),
+    [
+        (
+            "def back(x, y, t): d = (y - t) / len(t); return x.T @ d, d.sum(axis=0)",
+            "check_gradients((f, back), x, Y, (W, b))",
+        ),
+        (
+            "def cost(y, t): return -np.sum(t * np.log(y)) / len(y)",
+            "check_gradients((f, g), x, Y, (W, b), loss=cost)",
+        ),
+    ],
+)
+def test_beside_a_target_t_y_is_the_output(text, call):
+    report = program(text, call).check()
+    assert report, str(report)
+
+
+def test_a_slope_with_a_default_is_no_learning_rate():
+    report = program(
+        """
+        def leaky(z, alpha=0.3): return np.where(z > 0, z, alpha * z)
+        def forward(x): return softmax(leaky(x @ W))
+        def train(x, y, lr, alpha=0.3):
+            global W
+            d = (forward(x) - y) / len(y) * np.where(x @ W > 0, 1, alpha)
+            W = W - lr * x.T @ d
+        """,
+        "check_gradients((forward, train), x, Y, learning_rate=0.1)",
+    ).check()
+    assert report, str(report)
+
+
+def test_of_outputs_of_one_shape_the_last_layer_is_compared():
+    report = program(
+        """
+        V = rng.normal(size=(3, 3))
+        def forward(x):
+            a1 = np.tanh(x @ W)
+            a2 = a1 @ V
+            return a2, a1
+        def back(x, y):
+            a2, a1 = forward(x)
+            d = 2 * (a2 - y) / y.size
+            return x.T @ (d @ V.T * (1 - a1**2)), a1.T @ d
+        """,
+        "check_gradients((forward, back), x, T, loss=square)",
+    ).check()
+    assert report, str(report)
+
+
+def test_an_update_beside_right_gradients_without_names_is_compared():
+    report = program(
+        """
+        def forward(x): return f(x, W, b)
+        def train(x, y, lr=0.1):
+            global W, b
+            first, second = g(x, y, W, b)
+            W, b = W + lr * first, b - lr * second
+            return first, second
+        """,
+        "check_gradients((forward, train), x, Y)",
+    ).check()
+    assert report, str(report)
+    (finding,) = report.findings
+    assert finding.names == ("W",)
+    assert "the update is not learning_rate times" in finding.mistakes[0]
+
+
+def test_labels_are_said_to_begin_at_0():
+    report = program(
+        "def back(x, y, W, b): return g(x, np.eye(3)[y - 1], W, b)",
+        "check_gradients((f, back), x, np.array([1, 2, 2, 1, 2, 1]), (W, b))",
+    ).check()
+    assert not report
+    assert report.loss.endswith("of your outputs, with labels from 0 to 2")
+
+
+def test_a_mistake_is_named_without_a_network_if_its_numbers_show_it():
+    report = program(
+        """
+        def root(x, y, W, b): return [np.zeros_like(W), g(x, y, W, b)[1]]
+        def leaky(x, W, b): return softmax(np.where(x > 0, x, x / 9) @ W + b)
+        """,
+        "check_gradients((leaky, root), x, Y, (W, b))",
+    ).check()
+    *_, first, _, last = report.notes()
+    assert first == "W: it is 0: never computed, or overwritten"
+    assert last == "mlp_xp: has no such network"
 
 
 def test_the_gradient_of_a_bias_that_forward_forgets_is_zero():
@@ -984,6 +1151,28 @@ def test_the_rounding_of_an_update_is_not_taken_for_a_kink():
 
 
 # What is around a check.
+
+
+def test_only_the_first_run_prints(capsys):
+    """A layer is tried with floats first, and at a kink all is done again."""
+    report = program(
+        """
+        class Own(Linear):
+            def __init__(self):
+                self.W, self.b = rng.normal(size=(4, 3)), np.zeros(3)
+            def forward(self, x):
+                print("forward")
+                self.x, self.z = x, x @ self.W + self.b
+                return np.maximum(self.z, 0)
+            def backward(self, e):
+                print("backward")
+                self.dW, self.db, dx = self.errors(e * (self.z > 0))
+                return dx
+        """,
+        "check_gradients(Own(), np.vstack([x, 0 * x[:1]]))",
+    ).check()
+    assert "off a kink" in report.loss
+    assert capsys.readouterr().out == "forward\nbackward\n"
 
 
 def test_a_check_changes_nothing():

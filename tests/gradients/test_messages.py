@@ -31,6 +31,12 @@ QUESTIONS = {
         "check_gradients((f, g), x, Y[:, :2], (W, b))",
         "y: its shape (6, 2) does not fit outputs of shape (6, 3); give a label",
     ),
+    "targets without the axis of the outputs": (
+        "def linear(x): return x @ W[:, :1]",
+        "check_gradients((linear, none), x, T[:, 0])",
+        "loss: your outputs are not probabilities of classes; give your own, as in "
+        "loss=lambda y, y_hat: np.mean((y_hat - y.reshape(y_hat.shape)) ** 2)",
+    ),
     "softmax over the samples": (
         "def forward(x, W, b): return softmax((x @ W + b).T).T",
         "check_gradients((forward, g), x, Y, (W, b))",
@@ -88,6 +94,11 @@ QUESTIONS = {
         "check_gradients((f, g), x, Y.argmax(axis=1), (W, b))",
         "code: g raised ValueError ... it runs with one-hot labels, np.eye",
     ),
+    "a label too large to be made one-hot": (
+        "",
+        "check_gradients((f, g), x, np.array([0, 1, 2, 0, 1, 10**9]), (W, b))",
+        "code: g raised ValueError",
+    ),
     "data without usual names": (
         "def unnamed(first, second): return first @ W",
         "check_gradients((predict, unnamed), x, Y)",
@@ -121,7 +132,7 @@ QUESTIONS = {
     "targets of an unusual name in the loss": (
         "def loss(y_hat, wanted): return square(y_hat, wanted)",
         "check_gradients((f, g), x, Y, (W, b), loss=loss)",
-        "code: loss: cannot tell which argument is y: 'wanted'; call it y",
+        "code: loss: cannot tell which argument is y: 'wanted'; call the",
     ),
     "an autoencoder without targets": (
         """

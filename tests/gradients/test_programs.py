@@ -541,7 +541,7 @@ def test_a_program_is_judged(name):
                         self.b -= self.lr * db
             """,
             "check_gradients(Own(), x, Y)",
-            "W, b: no usual mistake of one step; with several steps in a call, give",
+            "W, b: no usual mistake of one step; if a call takes several steps, give",
         ),
     ],
 )
