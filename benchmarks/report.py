@@ -67,7 +67,9 @@ def digits(number: float, significant: int) -> str:
     """
     if math.isnan(number):
         return "–"
-    return f"{number:.{max(0, significant - 1 - math.floor(math.log10(number)))}f}"
+    rounded = float(f"{number:.{significant - 1}e}")  # 0.996 is 1.0, not 1.00
+    decimals = significant - 1 - math.floor(math.log10(rounded))
+    return f"{number:.{max(0, decimals)}f}"
 
 
 def measured(workload: Record) -> dict[str, Record]:

@@ -305,3 +305,11 @@ def test_what_does_not_run_is_listed_and_fails_if_it_was_asked_for(
     assert_one_line(outcome, 2, "--contestants: no_such:xp gave no result")
     said = r"- not run: mlp_xp, no_such:xp: .* No module named 'no_such'"
     assert re.search(said, outcome.out)
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0.996, "1.0"), (9.96, "10"), (0.0967, "0.097"), (250.4, "250"), (8.77, "8.8")],
+)
+def test_a_number_has_two_digits_also_after_rounding(number, shown):
+    assert report.digits(number, 2) == shown
