@@ -67,10 +67,14 @@ def moved(
     """
     changed = {}
     for key, value in values.items():
-        typical = np.mean(np.abs(value)) or 1.0
-        scale = (np.abs(value) + typical) / 2
+        scale = (np.abs(value) + typical(value)) / 2
         changed[key] = value + size * scale * random.uniform(-1, 1, value.shape)
     return changed
+
+
+def typical(value: Array) -> float:
+    """Return the mean size of the numbers in an array, or 1 if all are 0."""
+    return float(np.mean(np.abs(value))) or 1.0
 
 
 def difference(
@@ -79,12 +83,14 @@ def difference(
     loss_at_value: float,
     eps: float,
     rounding: float,
+    scale: float = 1.0,
 ) -> Difference:
     """Return the derivative of a loss by a number, with its largest error.
 
-    `eps` is the eps of the dtype of the loss, and `rounding` its eps_f.
+    `eps` is the eps of the dtype of the loss, and `rounding` its eps_f. The step is
+    relative to the number, or to `scale` if this is larger.
     """
-    step = eps ** (1 / 3) * max(1.0, abs(value))
+    step = eps ** (1 / 3) * max(scale, abs(value))
     lower, upper = loss(value - step), loss(value + step)
     lowest, highest = loss(value - 2 * step), loss(value + 2 * step)
     bends = np.diff([lowest, lower, loss_at_value, upper, highest], n=2)

@@ -21,6 +21,7 @@ from mlp_xp.gradients._program import (
 )
 
 _GRADIENT = r"d|dl|dj|grads?|gradients?|nabla|delta|梯度"  # a word, as in grad_W1
+_GRADIENTS = r"grads?|gradients?|nabla|deltas?|梯度"  # an object that has them
 _AFFIX = r"^(d|grad|nabla)|梯度$"  # of a word, as in dW1
 _GROUPS = {"params", "parameters", "param", "self"}
 _SAME = {
@@ -59,13 +60,17 @@ def gradient_key(name: str, known: set[str]) -> Key:
     parameters.
     """
     words, is_gradient = [], False
-    for word in key_of(name):
-        if re.fullmatch(_GRADIENT, word):
+    # In a path such as `d1.W`, `d1` is a layer, but `grads.W` has gradients.
+    last = name.rpartition(".")[2]
+    length = len(key_of(name)) - len(key_of(last))
+    for i, word in enumerate(key_of(name)):
+        is_in_path = i < length
+        if re.fullmatch(_GRADIENTS if is_in_path else _GRADIENT, word):
             is_gradient = True
             continue
         rest = re.sub(_AFFIX, "", word)
         rest = _SAME.get(rest, rest)
-        if rest in known and word not in known:
+        if not is_in_path and rest in known and word not in known:
             is_gradient, word = True, rest
         words.append(word)
     return tuple(words) if is_gradient else ()
@@ -187,6 +192,8 @@ def readings(
         orders = _orders(missing, parameters)
         if shapes not in ([parameters[x].shape for x in order] for order in orders):
             missing = [name for name in missing if name == "x"]
+    if named:  # the other arrays are results, and not gradients of variables
+        missing = [x for x in missing if _is_expected(x, program)]
     found |= _unnamed(left, missing, parameters, ignored)
     needed = own.keys() - {*ignored}
     rates = _rates(outcome, program)
@@ -214,6 +221,10 @@ def readings(
     if changed:
         is_likely = needed <= changed
     return [*updates, plain] if is_likely else [plain, *updates]
+
+
+def _is_expected(name: str, program: Program) -> bool:
+    return name == "x" or name in program.given or is_parameter(name)
 
 
 def _ask_for_rate(rates: Mapping[str, float], *, is_needed: bool) -> None:

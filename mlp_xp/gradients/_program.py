@@ -30,7 +30,7 @@ _ROLES = {
     r"|one_?hot\w*|标签|目标",
     "rate": r"lr|eta|alpha|(learning_?)?rate|step_?size|学习率",
     "output": r"[xyt]_?(hat|pred\w*|rec\w*)|(pred|recon)\w*|outputs?|out|probs?"
-    r"|probabilities|p|al|scores?",
+    r"|probabilities|p|al|scores?|o",
     "parameters": r"param\w*|theta|weights|model|net(work)?|layers",
     "cache": r"caches?|memory|saved|tape|ctx|context|activations|intermediates?",
 }
@@ -38,7 +38,9 @@ _DATA = np.ndarray, float, int, list, tuple, dict  # as variables of a class
 _DIGITS = "0123456789"
 _DATA_ROLES = "input", "target", "cache"
 # Beside one of these targets, `y` is the output, as in many textbooks.
-_CLEAR_TARGET = r"t|targets?|labels?|truth|y_?true|标签|目标"
+_CLEAR_TARGET = (
+    r"t|targets?|labels?|truth|true|y_?true|expected|desired|correct|标签|目标"
+)
 UNCLEAR_RATES = {"alpha", "rate"}  # also the slope of a leaky relu, or dropout
 _SEED = [*b"check_gradients"]  # no seed of the user
 
@@ -63,13 +65,56 @@ class Code(NamedTuple):
     """The argument that takes all parameters, if its name does not say so."""
 
 
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the arguments of a function."""
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise MlpXpError(
+            f"the arguments of {_name(function)} are not known",
+            remedy="give a function of Python",
+            setting="code",
+        ) from error
+
+
 def _roles(function: Callable[..., Any]) -> dict[str, str]:
-    """Return the role of each argument of a function."""
-    roles = {name: role_of(name) for name in inspect.signature(function).parameters}
-    others = "\n".join(name.lower() for name in roles if name != "y")
-    if "y" in roles and re.search(rf"^({_CLEAR_TARGET})$", others, re.MULTILINE):
-        roles["y"] = "output"
+    """Return the role of each argument of a function.
+
+    An argument with a default other than None has a role only as a learning rate.
+    """
+    roles: dict[str, str] = {}
+    optional = []
+    for name, argument in _signature(function).parameters.items():
+        roles[name] = role = role_of(name)
+        if argument.default is argument.empty:
+            continue
+        if argument.default is None:
+            optional.append(name)
+        elif role != "rate":
+            roles[name] = ""
+    needed = {role for name, role in roles.items() if name not in optional}
+    for name in optional:
+        if roles[name] in needed:
+            roles[name] = ""
+    targets = [name for name, role in roles.items() if role == "target"]
+    for name in targets:
+        clear = [x for x in targets if re.fullmatch(_CLEAR_TARGET, x.lower())]
+        if name.lower() == "y" and clear:
+            roles[name] = "output"
+            targets.remove(name)
+            break
+    if len(targets) > 1:
+        raise MlpXpError(
+            f"{_name(function)}: cannot tell which argument is y: {some(targets)}",
+            remedy="call the outputs y_hat, and the targets y",
+            setting="code",
+        )
     return roles
+
+
+def takes_inputs(function: Callable[..., Any]) -> bool:
+    """Return whether an argument of a function is a batch of inputs."""
+    return "input" in _roles(function).values()
 
 
 def named(parameters: Any, function: Callable[..., Any]) -> dict[str, Any]:
@@ -80,7 +125,7 @@ def named(parameters: Any, function: Callable[..., Any]) -> dict[str, Any]:
     if not isinstance(parameters, tuple | list):
         parameters = (parameters,)
     names, others = [], []
-    for name, argument in inspect.signature(function).parameters.items():
+    for name, argument in _signature(function).parameters.items():
         role = role_of(name)
         if argument.default is argument.empty and role in ("", "parameters"):
             names.append(name)
@@ -109,7 +154,7 @@ def holder_of(parameters: dict[str, Any], function: Callable[..., Any]) -> str:
     if "parameters" in roles.values() or not roles.keys().isdisjoint(parameters):
         return ""
     left = []
-    for name, argument in inspect.signature(function).parameters.items():
+    for name, argument in _signature(function).parameters.items():
         is_needed = argument.default is argument.empty
         if is_needed and roles[name] not in ("input", "target"):
             left.append(name)
@@ -330,6 +375,12 @@ def _run(code: Code, call: "_Call", *, backward: bool) -> Outcome:
         loss = np.sum(output * call.values[0])
     elif code.loss:
         loss = call.loss(code.loss, output)
+        if loss is None and not inspect.ismethod(code.loss):
+            raise MlpXpError(
+                "returns None",
+                remedy="end it with a return of one number",
+                setting="loss",
+            )
     if loss is not None and not backward:
         return Outcome(output, loss)
     call.stage = "error" if is_layer else "backward"
@@ -397,7 +448,8 @@ class _Call:
             results = [*result.items()]
         outputs = []
         for name, value in results:
-            if isinstance(value, np.ndarray) and value.ndim > 0:
+            is_input = value is self.roles.get("input")
+            if isinstance(value, np.ndarray) and value.ndim > 0 and not is_input:
                 outputs.append((name, value))
         if outputs:
             # Of equally likely ones, the last is the output, but a2 goes before a1.
@@ -447,7 +499,7 @@ class _Call:
     def _arguments(self, function: Callable[..., Any]) -> inspect.BoundArguments:
         """Return the arguments of a function, by their roles and their names."""
         arguments, unknown = {}, []
-        signature, roles = inspect.signature(function), _roles(function)
+        signature, roles = _signature(function), _roles(function)
         has_rates = [*roles.values()].count("rate") > 1
         for name, parameter in signature.parameters.items():
             role = "parameters" if name == self.holder else roles[name]

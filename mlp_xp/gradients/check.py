@@ -13,7 +13,7 @@ import numpy as np
 
 from mlp_xp.core.functional import Array
 from mlp_xp.errors import MlpXpError, check_type, kind_of, some
-from mlp_xp.gradients._differences import difference, rounding_error
+from mlp_xp.gradients._differences import difference, rounding_error, typical
 from mlp_xp.gradients._layers import find_twin, targets_as_rows
 from mlp_xp.gradients._matching import (
     Reading,
@@ -33,6 +33,7 @@ from mlp_xp.gradients._program import (
     named,
     random_error,
     role_of,
+    takes_inputs,
     widened,
 )
 from mlp_xp.gradients._report import GradientCheck, Row
@@ -66,7 +67,10 @@ _STEPS = (
     "and one epoch"
 )
 _UPDATE = "the update is not learning_rate times this gradient, and is not checked"
-_STALE = "right at your parameters only: it uses variables of an earlier run"
+_STALE = (
+    "right here, wrong for other samples or parameters: it uses variables of an "
+    "earlier run"
+)
 _SMALL_TERM = "a small term of your loss is missing, such as a penalty on the weights"
 
 
@@ -90,7 +94,7 @@ def check_gradients(
     where D is the central difference and S(w) = f(w + h) - 2 f(w) + f(w - h), or equals
     this package's gradient of the same f. The first term bounds the truncation error,
     also at a kink of relu. If it is large, the code is checked at parameters moved at
-    random by about 0.01 instead, unless it is large there too. The second bounds the
+    random by about 1 % instead, unless it is large there too. The second bounds the
     rounding error (Nocedal and Wright, Numerical Optimization, 2006, section 8.1).
     eps_f is eps |f| and eight times the noise of f, from fifth differences at 16 points
     (after More and Wild, 2011). Of each array, 24 entries are compared. Eight are the
@@ -98,8 +102,9 @@ def check_gradients(
     layers. The others are random. Without such layers, all entries of a larger array
     are also compared along a random direction.
 
-    If all gradients are right, the code runs again at inputs and parameters moved by
-    about 0.01. A gradient from variables of an earlier run is wrong there.
+    If all gradients are right, they are checked again at parameters moved by 1 %, with
+    a sample in place of another. Gradients from variables of an earlier run are wrong
+    there.
 
     A mistake is named only if it gives the same numbers in this package's layers.
 
@@ -147,6 +152,8 @@ def check_gradients(
     """
     check_type(loss, Callable | None, "loss", "give a function of y_hat and y")
     check_type(learning_rate, Real | None, "learning_rate", "give a number")
+    if learning_rate == 0:
+        raise MlpXpError("is 0", remedy="give 0.1", setting="learning_rate")
     with np.errstate(all="ignore"):
         functions = _as_code(code, parameters, loss)
         state = np.random.get_state()
@@ -245,19 +252,21 @@ class _Check:
         rate: float | None,
         values: Mapping[str, Array],
     ) -> None:
-        self.start = partial(_Check, code, y=y, rate=rate)
+        self.start = partial(_Check, code, rate=rate)
         self.is_layer = y is None
         self.moved: dict[str, Array] = {}
-        self.x = np.asarray(x)
-        if self.x.ndim == 0 or self.x.dtype.kind not in "biufcO":
+        self.x = _as_numbers(x, "x", "a batch of inputs, an array of numbers")
+        if self.x.ndim == 0:
             remedy = "give a batch of inputs, an array of numbers"
-            raise MlpXpError(f"is {x!r:.80}", remedy=remedy, setting="x")
+            raise MlpXpError(f"is the number {x!r:.80}", remedy=remedy, setting="x")
         if self.is_layer:
             with suppress(MlpXpError), _silence():  # only integers are indices
                 floats = self.x.astype(float)
                 Program(code, floats, None, rate).run({})
                 self.x = floats
-        y = None if self.is_layer else np.asarray(y)
+        if not self.is_layer:
+            y = _as_numbers(y, "y", "the targets, an array of numbers")
+        self.y = y
         self.program = Program(code, self.x, y, rate)
         self.program.values = self.program.arrays | {**values}
         self.first = _first_run(self.program)
@@ -266,6 +275,12 @@ class _Check:
         if self.is_layer:
             self.loss_name = "the sum of the outputs times a random error"
         elif self.first.loss is None:
+            if not isinstance(self.first.output, np.ndarray):
+                raise MlpXpError(
+                    "no outputs and no loss are known",
+                    remedy="end forward with a return of the outputs",
+                    setting="code",
+                )
             self.loss_name = "the mean cross-entropy of your outputs"
             if y.size < self.first.output.size:
                 self.loss_name += f", with labels from 0 to {np.max(y)}"
@@ -280,6 +295,8 @@ class _Check:
                 remedy="switch off dropout, or set the seed in forward",
                 setting="code",
             )
+        # A tolerance is about eps^(2/3) |f| for a smooth loss f, and |f| at a kink.
+        self.largest_tolerance = _eps(self.first) ** (1 / 3) * abs(self.value)
         self.random = np.random.default_rng(0)
         self.parameters: dict[str, Array] = {}
         self.ignored: list[str] = []
@@ -313,9 +330,11 @@ class _Check:
         """Return the loss with other values of some parameters. Nothing is printed."""
         with _silence():
             loss = self.program.run(values).loss
-        if np.size(loss) != 1:
+        is_real = np.asarray(loss).dtype.kind in "biuf"
+        if np.size(loss) != 1 or not is_real:
+            words = f"an array of {np.size(loss)} numbers" if is_real else repr(loss)
             raise MlpXpError(
-                f"is an array of {np.size(loss)} numbers",
+                f"is {words:.80}",
                 remedy="return one number, such as the mean over the batch",
                 setting="loss",
             )
@@ -343,7 +362,9 @@ class _Check:
             if given and not (is_known or has_gradient):
                 continue
             value = widened(self.program.values[name])
-            other = value + 0.01 * self.random.standard_normal(value.shape)
+            scale = (np.abs(value) + typical(value)) / 2
+            change = 0.01 * scale * self.random.standard_normal(value.shape)
+            other = np.asarray(value + change)
             losses.append(self.loss({name: other}))
             if losses[-1] != self.value:
                 self.parameters[name] = value
@@ -367,7 +388,8 @@ class _Check:
                 remedy="give the arrays, as in (W1, b1, W2, b2)",
                 setting="parameters",
             )
-        if all(loss == round(loss, 8) for loss in losses):
+        largest = max(map(abs, losses))
+        if 0 < largest < 1e6 and all(loss == round(loss, 8) for loss in losses):
             raise MlpXpError(
                 "has few digits",
                 remedy="return it without round()",
@@ -430,37 +452,45 @@ class _Check:
         """Compare at other parameters, if this tells more than a report."""
         with suppress(MlpXpError), _silence():  # the loss elsewhere may be infinite
             if self.moved and self.is_at_kink(report):
-                return self._off_a_kink()
-            if self.moved and all(row.is_right for row in report.rows):
+                return self._off_a_kink(report)
+            if all(row.is_right for row in report.rows):
                 return self._with_other_variables()
         return None
 
-    def _off_a_kink(self) -> GradientCheck | None:
+    def _off_a_kink(self, report: GradientCheck) -> GradientCheck | None:
         """Compare off a kink, where central differences tell more.
 
         Biases of 0 often put relu at its kink.
         """
-        elsewhere = self.start(x=self.x, values=self.moved)
-        report = elsewhere.report()
-        report.loss += " at parameters moved by 0.01, off a kink"
-        return None if elsewhere.is_at_kink(report) else report
+        elsewhere = self.start(self.x, self.y, values=self.moved)
+        other = elsewhere.report()
+        has_lost = {*other.ignored} - {*report.ignored}
+        if has_lost or elsewhere.is_at_kink(other):
+            return None
+        if all(row.is_right for row in other.rows):
+            third = elsewhere._with_other_variables()
+            if third is not None:
+                return third
+        other.loss += " at parameters moved by 1 %, off a kink"
+        return other
 
     def _with_other_variables(self) -> GradientCheck | None:
-        """Compare at other inputs and parameters, where right gradients are right, too.
+        """Compare at other parameters and samples, where right gradients stay right.
 
         A gradient that is computed from variables of an earlier run is wrong there.
         """
-        x = self.x
-        if x.dtype.kind == "f":
-            x = x + 0.01 * self.random.standard_normal(x.shape)
-        elsewhere = self.start(x=x, values=self.moved)
+        x, y = self.x, self.y
+        # A function without x may well use a global X.
+        if self.is_layer or takes_inputs(self.program.code.backward):
+            x, y = _with_a_sample_twice(x, y)
+        elsewhere = self.start(x, y, values=self.moved)
         if elsewhere.is_right_along():
             return None
         report = elsewhere.report()
         wrong = tuple(row.name for row in report.rows if not row.is_right)
         if not wrong or elsewhere.is_at_kink(report):
             return None
-        report.loss += " at parameters moved by 0.01"
+        report.loss += " at parameters moved by 1 %"
         report.findings[:] = [Finding(wrong, (_STALE,))]
         return report
 
@@ -481,9 +511,8 @@ class _Check:
 
     def is_at_kink(self, report: GradientCheck) -> bool:
         """Return whether a report has a tolerance too large for a smooth loss."""
-        # It is about eps^(2/3) |f| for a smooth loss f, and |f| at a kink.
-        limit = self.eps ** (1 / 3) * abs(self.value)
-        return any(row.tolerance - self.update_error > limit for row in report.rows)
+        limit = self.largest_tolerance + self.update_error
+        return any(row.tolerance > limit for row in report.rows)
 
     def _other_updates(self, reading: Reading) -> tuple[str, ...]:
         """Return the parameters that an update changes by more than its gradient."""
@@ -514,6 +543,7 @@ class _Check:
                     setting="code",
                 )
             del self.parameters[name]
+            del self.moved[name]  # a constant, which others may depend on
         return missing
 
     def _ask_for_names(self, rows: list[Row]) -> None:
@@ -560,8 +590,13 @@ class _Check:
         """Compare one entry of a gradient."""
         loss = partial(self._loss_at, name, index)
         value = self.parameters[name][index]
-        exact, tolerance = difference(loss, value, self.value, self.eps, self.rounding)
-        tolerance += self.update_error
+        compare = partial(difference, loss, value, self.value, self.eps, self.rounding)
+        found = compare()
+        if found.tolerance > self.largest_tolerance:
+            # The step may be large for small numbers.
+            near = compare(scale=typical(self.parameters[name]))
+            found = min(found, near, key=itemgetter(1))
+        exact, tolerance = found.value, found.tolerance + self.update_error
         yours = array[index]
         other = None if package is None else package[index]
         is_right = bool(abs(yours - exact) <= tolerance)
@@ -672,6 +707,35 @@ class _Check:
         return same_shape and np.allclose(array, variant, rtol=0, atol=tolerance)
 
 
+def _as_numbers(values: Any, name: str, wanted: str) -> Array:
+    """Return inputs or targets as an array."""
+    try:
+        array = np.asarray(values)
+        if array.dtype == object:  # of numbers, as a column of pandas
+            array = np.array(array.tolist())
+    except ValueError:
+        array = np.array("")  # rows of different lengths
+    if array.dtype.kind not in "biuf":
+        shown = " ".join(repr(values).split())
+        raise MlpXpError(f"is {shown:.80}", remedy=f"give {wanted}", setting=name)
+    return array
+
+
+def _with_a_sample_twice(x: Array, y: Array | None) -> tuple[Array, Array | None]:
+    """Return a batch with the second sample in place of the first one.
+
+    Other numbers might be none that x can have, such as no one-hot vectors.
+    """
+    if y is None or len(x) == np.shape(y)[0]:
+        order = np.arange(len(x))
+        order[:1] = order[1:2] if len(x) > 1 else 0
+        return x[order], None if y is None else y[order]
+    order = np.arange(x.shape[-1])
+    order[:1] = order[1:2] if len(order) > 1 else 0
+    same = np.shape(y)[-1] == len(order)
+    return x[..., order], y[..., order] if same else y
+
+
 def _silence() -> redirect_stdout[StringIO]:
     """Keep the program from printing. Only its first run prints."""
     return redirect_stdout(StringIO())
@@ -688,7 +752,7 @@ def _first_run(program: Program) -> Outcome:
         # A vector is a sample without the axis of a batch.
         first = np.newaxis if x.ndim == 1 else slice(1)
         words = "a batch of a single sample, as X[:1] and Y[:1]"
-        inputs, targets = x[first], y[first]
+        inputs, targets = x[first], np.atleast_1d(y)[first]
         is_integers = y.ndim == 1 < x.ndim and y.dtype.kind in "iu"
         if is_integers and 0 <= min(y) <= max(y) < _MOST_CLASSES:
             words, inputs = "one-hot labels, np.eye(classes)[y]", x

@@ -828,8 +828,9 @@ def test_inputs_with_a_largest_value_of_one_may_not_be_used_anyhow():
     [
         "def stale(x, y): d = (p - y) / len(y); return x.T @ d, d.sum(axis=0)",
         "def stale(inputs, targets): return g(x, Y, W, b)",
+        "def stale(inputs, targets): return g(inputs, Y, W, b)",
     ],
-    ids=["outputs", "inputs"],
+    ids=["outputs", "inputs", "targets"],
 )
 def test_variables_of_an_earlier_run_are_found(backward):
     """A cell of a notebook has computed them. At these parameters, they are right."""
@@ -840,6 +841,126 @@ def test_variables_of_an_earlier_run_are_found(backward):
     assert report.verdict == "wrong: W, b"
     (finding,) = report.findings
     assert "variables of an earlier run" in finding.mistakes[0]
+
+
+# Right gradients that depend on more than the arguments and the parameters.
+CONSTANTS = {
+    "a graph": (
+        """
+        A = rng.normal(size=(6, 6))
+        A = A + A.T
+        def forward(x): return softmax(A @ x @ W)
+        def back(x, y): return x.T @ A @ (forward(x) - y) / len(y)
+        """,
+        "check_gradients((forward, back), x, Y)",
+    ),
+    "targets from the inputs": (
+        """
+        U, V = rng.normal(size=(4, 2)), rng.normal(size=(2, 4))
+        def forward(x): return x @ U @ V
+        def back(x):
+            d = 2 * (forward(x) - x) / x.size
+            return x.T @ d @ V.T, (x @ U).T @ d
+        """,
+        "check_gradients((forward, back), x, x, loss=square)",
+    ),
+    "a batch in global variables": (
+        """
+        def forward(x): return f(x, W, b)
+        def back(): return g(x, Y, W, b)
+        """,
+        "check_gradients((forward, back), x, Y)",
+    ),
+    "one-hot inputs": (
+        """
+        def forward(x): return softmax(x @ W)
+        def back(x, y):
+            dW = np.zeros_like(W)
+            np.add.at(dW, x.argmax(axis=1), (forward(x) - y) / len(y))
+            return dW
+        """,
+        "check_gradients((forward, back), np.eye(4)[[0, 1, 2, 3, 1, 2]], Y)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "call"), CONSTANTS.values(), ids=CONSTANTS)
+def test_a_gradient_may_use_constants_of_the_program(text, call):
+    report = program(text, call).check()
+    assert all(row.is_right for row in report.rows), str(report)
+    assert not report.findings
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_numbers_of_any_size_are_compared(scale, factor):
+    """A step of 1e-5 is large for numbers of 1e-6."""
+    report = program(
+        f"""
+        class Own(Linear):
+            def __init__(self):
+                self.W, self.b = W * {scale}, b
+            def forward(self, x):
+                self.x, self.a = x, np.tanh(x @ self.W + self.b)
+                return self.a
+            def backward(self, e):
+                self.dW, self.db, dx = self.errors(e * (1 - self.a**2))
+                self.dW *= {factor}
+                return dx * {factor}
+        """,
+        f"check_gradients(Own(), x / {scale})",
+    ).check()
+    wrong = [row.name for row in report.rows if not row.is_right]
+    assert wrong == ([] if factor == 1 else ["W", "x"]), str(report)
+
+
+@pytest.mark.parametrize("default", ["2.0", "None", "False"])
+def test_an_argument_with_a_default_keeps_it(default):
+    """T and t are targets elsewhere, and here a temperature and a time."""
+    report = program(
+        f"""
+        def forward(x, T=2.0): return softmax(x @ W / T)
+        def back(x, y, t={default}, T=2.0): return x.T @ (forward(x) - y) / T / len(y)
+        """,
+        "check_gradients((forward, back), x, Y)",
+    ).check()
+    assert report, str(report)
+
+
+def test_a_layer_may_be_called_d1():
+    report = program(
+        """
+        class Two(Net):
+            def __init__(self):
+                self.d1, self.d2 = Linear(), Linear()
+                self.d2.W = rng.normal(size=(3, 3))
+            def forward(self, x):
+                self.h = np.tanh(self.d1.forward(x))
+                self.p = softmax(self.d2.forward(self.h))
+                return self.p
+            def backward(self, x, y):
+                d = (self.p - y) / len(y)
+                self.d2.dW, self.d2.db, e = self.d2.errors(d)
+                e *= 1 - self.h**2
+                self.d1.dW, self.d1.db, _ = self.d1.errors(e)
+        """,
+        "check_gradients(Two(), x, Y)",
+    ).check()
+    assert all(row.is_right for row in report.rows), str(report)
+    assert {row.name for row in report.rows} == {"d1.W", "d1.b", "d2.W", "d2.b"}
+
+
+def test_a_large_loss_has_enough_digits():
+    report = program(
+        """
+        def linear(x, W, b): return x @ W + b
+        def back(x, y, W, b):
+            d = 2 * (linear(x, W, b) - y) / y.size
+            return x.T @ d, d.sum(axis=0)
+        """,
+        "check_gradients((linear, back), x, 1e5 * T + 2e5, (W, b), loss=square)",
+    ).check()
+    assert report, str(report)
 
 
 @pytest.mark.parametrize(
@@ -1127,10 +1248,10 @@ def test_a_kink_is_within_the_tolerance_wherever_it_is():
 def test_at_a_kink_the_parameters_stay_if_the_loss_elsewhere_is_not_finite():
     def step(x, t, b, s):
         is_on = x + b > 0
-        loss = np.sum((x + b) * is_on) - np.log(s)
-        return loss, np.sum(is_on * 1.0), -1 / s
+        loss = np.sum((x + b) * is_on) + np.where(abs(s - 1) < 1e-3, s, np.inf)
+        return loss, np.sum(is_on * 1.0), 1.0
 
-    x, s = np.array([[0.0], [1.0]]), np.array(1e-3)  # moved, s is negative
+    x, s = np.array([[0.0], [1.0]]), np.array(1.0)
     report = check_gradients(step, x, x, {"b": np.array(0.0), "s": s})
     assert report
     assert "moved" not in report.loss

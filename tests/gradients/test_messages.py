@@ -31,6 +31,46 @@ QUESTIONS = {
         "check_gradients((f, g), x, Y[:, :2], (W, b))",
         "y: its shape (6, 2) does not fit outputs of shape (6, 3); give a label",
     ),
+    "a loss without a return": (
+        "",
+        "check_gradients((f, g), x, Y, (W, b), loss=lambda y_hat, y: None)",
+        "loss: returns None; end it with a return of one number",
+    ),
+    "a loss that is text": (
+        "",
+        "check_gradients((f, g), x, Y, (W, b), loss=lambda y_hat, y: 'low')",
+        "loss: is 'low'; return one number",
+    ),
+    "a forward function without a return": (
+        "def f(x, W, b): softmax(x @ W + b)",
+        "check_gradients((f, none), x, Y, (W, b))",
+        "code: no outputs and no loss are known; end forward with a return",
+    ),
+    "labels that are text": (
+        "",
+        "check_gradients((f, g), x, np.array(list('abcabc')), (W, b))",
+        "y: is array(['a', 'b', ... give the targets, an array of numbers",
+    ),
+    "inputs of different lengths": (
+        "",
+        "check_gradients((f, g), [[1, 2], [3]], Y, (W, b))",
+        "x: is [[1, 2], [3]]; give a batch of inputs",
+    ),
+    "a function without known arguments": (
+        "",
+        "check_gradients((max, min), x, Y)",
+        "code: the arguments of max are not known; give a function of Python",
+    ),
+    "two names of targets": (
+        "def back(x, labels, one_hot): return g(x, one_hot, W, b)",
+        "check_gradients((predict, back), x, Y)",
+        "code: back: cannot tell which argument is y: 'labels', 'one_hot'; call the",
+    ),
+    "a learning rate of 0": (
+        "",
+        "check_gradients((f, g), x, Y, (W, b), learning_rate=0)",
+        "learning_rate: is 0; give 0.1",
+    ),
     "targets without the axis of the outputs": (
         "def linear(x): return x @ W[:, :1]",
         "check_gradients((linear, none), x, T[:, 0])",
