@@ -61,7 +61,8 @@ def split(
     wanted = round(share * rows)
     if classes is None:
         return order[:wanted], order[wanted:]
-    counts = _counts_to_test(np.bincount(classes), share, wanted)
+    # Older releases of NumPy refuse uint64.
+    counts = _counts_to_test(np.bincount(classes.astype(np.int64)), share, wanted)
     if not counts.any():
         regression = Argument("task", "regression")
         rest = " if they are numbers, or, for no test set, give "
