@@ -23,7 +23,7 @@ from mlp_xp.gradients._program import (
 _GRADIENT = r"d|dl|dj|grads?|gradients?|nabla|delta|梯度"  # a word, as in grad_W1
 _GRADIENTS = r"grads?|gradients?|nabla|deltas?|梯度"  # an object that has them
 _AFFIX = r"^(d|grad|nabla)|梯度$"  # of a word, as in dW1
-_GROUPS = {"params", "parameters", "param", "self"}
+_GROUPS = {"params", "parameters", "param", "self", "data", "value"}
 _SAME = {
     "weights": "w",
     "weight": "w",

@@ -64,6 +64,8 @@ def _products(*tables: Table) -> Iterator[tuple[Words, Array]]:
 def _numbers(twin: Twin) -> Table:
     """Return factors of a gradient that depend on the number of samples."""
     samples = len(twin.network.x)
+    if samples == 1:
+        return {"": [1]}
     # At most 2 is a mean, as np.mean((p - t) ** 2) is twice the mean of half squares.
     if twin.factor * samples > 2.5:
         return {"": [1], "a mean over the batch that should be a sum": [1 / samples]}
@@ -105,7 +107,9 @@ def _last_errors(twin: Twin) -> list[Table]:
     head, t, z = twin.network.head, twin.network.targets, twin.z[-1]
     samples, outputs = t.shape
     outer = twin.factor * head.outer(z, t)
-    means: Table = {"": [1], "a sum over the outputs that should be a mean": [outputs]}
+    means: Table = {"": [1]}
+    if outputs > 1:
+        means["a sum over the outputs that should be a mean"] = [outputs]
     scales = [_SIGNS, _numbers(twin)]
     if head.loss == "squared error":
         squares: Table = {
@@ -120,7 +124,8 @@ def _last_errors(twin: Twin) -> list[Table]:
         scales += [squares, means]
     if head.loss != "cross-entropy":
         return [{"": [outer]}, _slopes(head.activation, z), *scales]
-    if twin.factor * samples > 0.99:  # the loss is a sum over the outputs
+    # Otherwise the loss is no sum over the outputs.
+    if twin.factor * samples > 0.99 and outputs > 1:
         means = {"": [1], "divided by the number of outputs": [1 / outputs]}
     scales.append(means)
     p = head.outputs(z)
@@ -241,10 +246,14 @@ def _best_readings(
     arrays: Mapping[str, Array],
     same: Same,
     zeros: Container[str],
+    right: Container[str],
 ) -> list[_Reading]:
     """Return the explanations of a layer's gradients with the fewest mistakes."""
     readings = []
+    has_right = any(name in right and np.any(arrays[name]) for name in arrays)
     for words, error in _products(*errors):
+        if words and has_right:
+            continue  # with a mistake in the error, no gradient would be right
         gradients: dict[str, list[Words]] = {}
         for name, array in arrays.items():
             tables = _gradients(twin, name, error)
@@ -262,12 +271,13 @@ def explain(
     steps: Mapping[str, Array],
     same: Same,
     zeros: Container[str],
+    right: Container[str],
 ) -> list[Finding]:
     """Return the mistakes that explain the gradients of a program.
 
     `steps` are the changes of the parameters in an update. `same` tells whether two
     arrays are equal up to rounding. Gradients in `zeros` are wrongly 0, which says
-    enough.
+    enough. Gradients in `right` are right.
     """
     # For example, y - p in place of p - y turns all signs. This is said once, of all
     # names that are left at the last layer. The layers below are compared with the
@@ -281,7 +291,7 @@ def explain(
         blamed = list(left)
         names = plan.names(i) if i >= 0 else blamed
         arrays = {name: left.pop(name) for name in names}
-        alike = _best_readings(twin, errors, arrays, same, zeros)
+        alike = _best_readings(twin, errors, arrays, same, zeros, right)
         best = alike[0]
         places = [each.words for each in alike if each.gradients == best.gradients]
         # Without a bias, a sign may be wrong in the error or in the gradient.

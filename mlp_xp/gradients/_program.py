@@ -331,6 +331,8 @@ class Program:
         for name, value in search.found.items():
             kind = self.arrays if isinstance(value, np.ndarray) else self.numbers
             kind[name] = value
+        self.names = {*search.found}
+        """The names of all variables that the functions use."""
         self.values: Mapping[str, Array] = self.arrays
         """The values of the arrays in each run."""
 
@@ -350,7 +352,7 @@ class Program:
             for write, value in self.places:
                 written.append((write, value))
                 write(copy.deepcopy(value, memo))
-            call = _Call(x, widened(self.y), self.rate, code)
+            call = _Call(x, widened(self.y), self.rate, code, self.names)
             return _run(code, call, backward=backward)
         finally:
             for write, value in reversed(written):
@@ -363,6 +365,10 @@ def _run(code: Code, call: "_Call", *, backward: bool) -> Outcome:
     is_layer = "target" not in call.roles and code.forward
     if code.forward:
         output, loss = call.forward(code.forward)
+        is_number = len(call.values) == 1 and loss is call.values[0] is not None
+        if is_number and code.loss:  # the output of one neuron for one sample
+            output, loss = np.asarray(loss), None
+            call.roles["output"] = output
     if is_layer:
         # the forward pass of a layer, whose `backward` takes an error
         if output is None:
@@ -386,8 +392,7 @@ def _run(code: Code, call: "_Call", *, backward: bool) -> Outcome:
     call.stage = "error" if is_layer else "backward"
     returned, variables = call.result(code.backward)
     if loss is None:
-        # Of several results, only the first may be the loss.
-        loss = _number(returned[:1] if isinstance(returned, tuple) else returned)
+        loss = _loss_in(returned)
     return Outcome(output, loss, returned, variables, _search(code).found)
 
 
@@ -409,6 +414,18 @@ def _number_of(result: tuple[str, Array]) -> int:
     return int(name[len(name.rstrip(_DIGITS)) :] or 0)
 
 
+def _loss_in(returned: Any) -> Any:
+    """Return the loss in the result of `backward`, or None.
+
+    Of several results, it is the first one, or the last one after a dictionary of
+    gradients. Other numbers may be gradients.
+    """
+    if isinstance(returned, tuple) and returned:
+        is_last = isinstance(returned[0], dict)
+        return _number(returned[-1:] if is_last else returned[:1])
+    return _number(returned)
+
+
 def _number(value: Any) -> Any:
     """Return a number, or the first in a tuple, or None."""
     for each in value if isinstance(value, tuple | list) else [value]:
@@ -420,8 +437,12 @@ def _number(value: Any) -> Any:
 class _Call:
     """The values for the arguments of functions in one run."""
 
-    def __init__(self, x: Array, y: Any, rate: float | None, code: Code) -> None:
+    def __init__(
+        self, x: Array, y: Any, rate: float | None, code: Code, names: set[str]
+    ) -> None:
         given, self.holder = code.given, code.holder
+        self.names = names
+        """Variables outside of the functions."""
         roles = {"input": x, "target": y, "rate": rate, "parameters": given or None}
         self.roles = {role: each for role, each in roles.items() if each is not None}
         self.named = given
@@ -501,6 +522,7 @@ class _Call:
         arguments, unknown = {}, []
         signature, roles = _signature(function), _roles(function)
         has_rates = [*roles.values()].count("rate") > 1
+        variables = getattr(inspect.unwrap(function), "__globals__", {})
         for name, parameter in signature.parameters.items():
             role = "parameters" if name == self.holder else roles[name]
             is_data = role in ("input", "target") and role in self.roles
@@ -514,6 +536,8 @@ class _Call:
                 continue  # its default is no learning rate
             elif role in self.roles:
                 arguments[name] = self.roles[role]
+            elif is_needed and name in self.names & variables.keys():
+                arguments[name] = variables[name]  # as `W` in backward(x, y, W)
             elif is_needed and role == "rate":
                 raise MlpXpError(
                     f"{_name(function)} needs a value for {name!r}",

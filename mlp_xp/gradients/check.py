@@ -68,8 +68,7 @@ _STEPS = (
 )
 _UPDATE = "the update is not learning_rate times this gradient, and is not checked"
 _STALE = (
-    "right here, wrong for other samples or parameters: it uses variables of an "
-    "earlier run"
+    "right here, wrong for other samples or parameters (variables of an earlier run?)"
 )
 _SMALL_TERM = "a small term of your loss is missing, such as a penalty on the weights"
 
@@ -216,6 +215,10 @@ def _as_code(code: Any, parameters: Any, loss: Any) -> Code:
         forward, backward = code
     elif inspect.isroutine(code):
         backward = code
+    elif inspect.isclass(code):
+        raise MlpXpError(
+            "is a class", remedy=f"give an object, {code.__name__}(...)", setting="code"
+        )
     elif backward is None or isinstance(code, Mapping):
         raise MlpXpError(
             f"is {kind_of(code)} without methods forward and backward",
@@ -662,13 +665,16 @@ class _Check:
             names = [name for name in self.parameters if name not in self.ignored]
             gradients = {name: found[name] for name in names}
             zeros = said.get(_ZERO, [])
-            mistakes = explain(self.twin, gradients, reading.steps, self._same, zeros)
+            right = [row.name for row in rows if row.is_right]
+            mistakes = explain(
+                self.twin, gradients, reading.steps, self._same, zeros, right
+            )
             findings = mistakes + findings
             explained = {name for each in findings for name in each.names}
             for name in others:
                 factor = self._factor(name, found[name])
-                if factor and name not in explained:
-                    words = f"{factor:.4g} times the right gradient"
+                words = f"{factor:.4g} times the right gradient"
+                if factor and name not in explained and f"{factor:.4g}" != "1":
                     findings.append(Finding((name,), (words,)))
         is_update = reading.rate and not reading.is_named
         # Samples are rows or columns.
@@ -715,7 +721,7 @@ def _as_numbers(values: Any, name: str, wanted: str) -> Array:
             array = np.array(array.tolist())
     except ValueError:
         array = np.array("")  # rows of different lengths
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf" or array.size == 0:
         shown = " ".join(repr(values).split())
         raise MlpXpError(f"is {shown:.80}", remedy=f"give {wanted}", setting=name)
     return array
@@ -726,14 +732,20 @@ def _with_a_sample_twice(x: Array, y: Array | None) -> tuple[Array, Array | None
 
     Other numbers might be none that x can have, such as no one-hot vectors.
     """
-    if y is None or len(x) == np.shape(y)[0]:
-        order = np.arange(len(x))
-        order[:1] = order[1:2] if len(x) > 1 else 0
+    if x.ndim == 1 or (y is not None and y.ndim == 0):  # a single sample
+        return x, y
+    if y is None or len(x) == len(y):
+        order = _second_first(len(x))
         return x[order], None if y is None else y[order]
-    order = np.arange(x.shape[-1])
-    order[:1] = order[1:2] if len(order) > 1 else 0
-    same = np.shape(y)[-1] == len(order)
-    return x[..., order], y[..., order] if same else y
+    order = _second_first(x.shape[-1])
+    return x[..., order], y[..., order] if y.shape[-1] == len(order) else y
+
+
+def _second_first(count: int) -> Array:
+    """Return the indices below `count`, with 1 in place of 0."""
+    order = np.arange(count)
+    order[0] = min(1, count - 1)
+    return order
 
 
 def _silence() -> redirect_stdout[StringIO]:

@@ -843,6 +843,90 @@ def test_variables_of_an_earlier_run_are_found(backward):
     assert "variables of an earlier run" in finding.mistakes[0]
 
 
+def test_a_loss_may_follow_a_dictionary_of_gradients():
+    """As in courses: `grads, cost = propagate(w, b, X, Y)`."""
+    report = program(
+        """
+        def propagate(w, b, X, Y):
+            A = 1 / (1 + np.exp(-(X @ w + b)))
+            cost = -np.mean(Y * np.log(A) + (1 - Y) * np.log(1 - A))
+            d = (A - Y) / Y.size
+            return {"dw": X.T @ d, "db": d.sum(axis=0)}, cost
+        """,
+        "check_gradients(propagate, x, Y, (W, b))",
+    ).check()
+    assert report, str(report)
+
+
+def test_an_argument_may_have_the_name_of_a_global_array():
+    report = program(
+        """
+        V = rng.normal(size=(3, 3))
+        def forward(x):
+            a = np.tanh(x @ W)
+            return a, softmax(a @ V)
+        def back(a, p, V, x, y):
+            d = (p - y) / len(y)
+            return x.T @ (d @ V.T * (1 - a**2)), a.T @ d
+        """,
+        "check_gradients((forward, back), x, Y)",
+    ).check()
+    assert report, str(report)
+
+
+def test_an_array_may_be_wrapped_with_its_gradient():
+    report = program(
+        """
+        class Tensor:
+            def __init__(self, data): self.data, self.grad = data, None
+        class Own:
+            def __init__(self): self.W = Tensor(rng.normal(size=(4, 3)))
+            def forward(self, x):
+                self.x, self.p = x, softmax(x @ self.W.data)
+                return self.p
+            def backward(self, y): self.W.grad = self.x.T @ (self.p - y) / len(y)
+        """,
+        "check_gradients(Own(), x, Y)",
+    ).check()
+    assert report, str(report)
+
+
+def test_one_neuron_may_return_a_number():
+    report = program(
+        "w = rng.normal(size=4)",
+        "check_gradients((lambda x: w @ x, lambda x, y: 2 * (w @ x - y) * x), x[0], 1, "
+        "loss=lambda y_hat, y: (y_hat - y) ** 2)",
+    ).check()
+    assert report, str(report)
+
+
+def test_a_right_gradient_is_not_blamed_beside_a_wrong_one():
+    report = program(
+        "def back(x, y, W, b): return g(x, y, W, b)[0], 36 * g(x, y, W, b)[1]",
+        "check_gradients((f, back), x, Y, (W, b))",
+    ).check()
+    assert [*map(tuple, report.findings)] == [
+        (("b",), ("36 times the right gradient",))
+    ]
+
+
+def test_a_factor_that_is_1_is_no_mistake():
+    """Of one output, a sum over the outputs is a mean."""
+    report = program(
+        """
+        def linear(x, W, b): return x @ W + b
+        def back(x, y, W, b):
+            d = 2 * (linear(x, W, b) - y) / y.size
+            return x.T @ d, 2 * d.sum(axis=0)
+        """,
+        "check_gradients((linear, back), x, T[:, :1], (W[:, :1], b[:1]), loss=square)",
+    ).check()
+    assert report.verdict == "wrong: b; right: W"
+    (finding,) = report.findings
+    assert len(finding.mistakes) == 1
+    assert "sum over the outputs" not in finding.mistakes[0]
+
+
 # Right gradients that depend on more than the arguments and the parameters.
 CONSTANTS = {
     "a graph": (

@@ -31,6 +31,16 @@ QUESTIONS = {
         "check_gradients((f, g), x, Y[:, :2], (W, b))",
         "y: its shape (6, 2) does not fit outputs of shape (6, 3); give a label",
     ),
+    "a class": (
+        "",
+        "check_gradients(Net, x, Y)",
+        "code: is a class; give an object, Net(...)",
+    ),
+    "an empty batch": (
+        "",
+        "check_gradients((f, g), x[:0], Y[:0], (W, b))",
+        "x: is array([], ... give a batch of inputs",
+    ),
     "a loss without a return": (
         "",
         "check_gradients((f, g), x, Y, (W, b), loss=lambda y_hat, y: None)",
