@@ -471,9 +471,9 @@ class _Check:
         if has_lost or elsewhere.is_at_kink(other):
             return None
         if all(row.is_right for row in other.rows):
-            third = elsewhere._with_other_variables()
-            if third is not None:
-                return third
+            stale = elsewhere._with_other_variables()
+            if stale is not None:
+                return stale
         other.loss += " at parameters moved by 1 %, off a kink"
         return other
 
@@ -525,8 +525,9 @@ class _Check:
         (rate,) = rates
         self._set_rate(rate)
         others = []
-        for name, step in reading.steps.items():
-            if not self._same(step / rate, reading.gradients[name]):
+        for name, array in reading.gradients.items():
+            step = reading.steps.get(name)
+            if step is not None and not self._same(step / rate, array):
                 others.append(name)
         self._set_rate(reading.rate)
         return tuple(others)

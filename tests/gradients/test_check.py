@@ -1116,6 +1116,23 @@ def test_an_update_beside_right_gradients_without_names_is_compared():
     assert "the update is not learning_rate times" in finding.mistakes[0]
 
 
+def test_an_update_may_leave_out_what_has_no_effect():
+    report = program(
+        """
+        c = np.zeros(3)
+        def forward(x): return softmax(x @ W + b + 0 * c)
+        def train(x, y, lr=0.1):
+            global W, b
+            first, second = g(x, y, W, b)
+            W, b = W - lr * first, b - lr * second
+            return first, second
+        """,
+        "check_gradients((forward, train), x, Y)",
+    ).check()
+    assert all(row.is_right for row in report.rows), str(report)
+    assert {row.name for row in report.rows} >= {"W", "b"}
+
+
 def test_labels_are_said_to_begin_at_0():
     report = program(
         "def back(x, y, W, b): return g(x, np.eye(3)[y - 1], W, b)",
