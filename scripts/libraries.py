@@ -151,7 +151,7 @@ def install(venv: Path, wheel: Path, requires: list[str]) -> tuple[Outcome | Non
         "--quiet",
     ]
     done = subprocess.run(
-        [*command, f"{wheel}[plots]", *requires],
+        [*command, f"{wheel}[plots]", "psutil", *requires],  # psutil for bench.py
         capture_output=True,
         text=True,
         check=False,
