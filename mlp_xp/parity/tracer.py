@@ -99,9 +99,7 @@ class Tracer:
         xp = self.backend.xp
         self._namespaces: dict[int, Namespace] = {}
         self.xp = self.namespace(xp)
-        self._dtypes = [
-            (np.dtype(name), getattr(xp, name)) for name in DTYPES if hasattr(xp, name)
-        ]
+        self._dtypes = [*_dtypes_of(xp)]
 
     def __repr__(self) -> str:
         return (
@@ -631,6 +629,19 @@ class Held:
             )
 
         return method
+
+
+def _dtypes_of(xp: Any) -> Iterator[tuple[np.dtype[Any], Any]]:
+    """Yield the dtypes of NumPy with those of a library.
+
+    The dtype of an array may be of another class than the dtype in the namespace, as
+    tf.float64 and np.float64 in TensorFlow.
+    """
+    for name in DTYPES:
+        if hasattr(xp, name):
+            yield np.dtype(name), getattr(xp, name)
+            with contextlib.suppress(Exception):  # not every library has every dtype
+                yield np.dtype(name), xp.asarray(np.zeros(1, name)).dtype
 
 
 def is_array(x: Any) -> bool:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import array_api_compat.numpy as numpy
@@ -24,7 +25,7 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.parity._trajectory import record
-from mlp_xp.parity.tracer import LibraryCall, Tracer
+from mlp_xp.parity.tracer import LibraryCall, Tracer, _dtypes_of
 from mlp_xp.parity.tracing import TracingBackend, trace, train_and_predict
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
@@ -256,3 +257,12 @@ def faulty(
         _copy_to_device=copy_to_device,
     )
     return opened, struck
+
+
+def test_the_dtype_of_arrays_may_differ_from_the_namespaces():
+    """In TensorFlow, the namespace has np.float64, and arrays have tf.float64."""
+    own = object()
+    xp = SimpleNamespace(
+        float64=np.float64, asarray=lambda x: SimpleNamespace(dtype=own)
+    )
+    assert (np.dtype("float64"), own) in [*_dtypes_of(xp)]
