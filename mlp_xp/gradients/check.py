@@ -152,7 +152,8 @@ def check_gradients(
     check_type(loss, Callable | None, "loss", "give a function of y_hat and y")
     check_type(learning_rate, Real | None, "learning_rate", "give a number")
     if learning_rate == 0:
-        raise MlpXpError("is 0", remedy="give 0.1", setting="learning_rate")
+        remedy = "give the learning rate of the update"
+        raise MlpXpError("is 0", remedy=remedy, setting="learning_rate")
     with np.errstate(all="ignore"):
         functions = _as_code(code, parameters, loss)
         state = np.random.get_state()
@@ -298,14 +299,14 @@ class _Check:
                 remedy="switch off dropout, or set the seed in forward",
                 setting="code",
             )
+        self.eps = _eps(self.first)
         # A tolerance is about eps^(2/3) |f| for a smooth loss f, and |f| at a kink.
-        self.largest_tolerance = _eps(self.first) ** (1 / 3) * abs(self.value)
+        self.largest_tolerance = self.eps ** (1 / 3) * abs(self.value)
         self.random = np.random.default_rng(0)
         self.parameters: dict[str, Array] = {}
         self.ignored: list[str] = []
         self.skipped: list[str] = []
         self._find_parameters()
-        self.eps = _eps(self.first)
         self.rounding = rounding_error(
             self.loss, self.parameters, self.eps, self.random
         )

@@ -843,63 +843,6 @@ def test_variables_of_an_earlier_run_are_found(backward):
     assert "variables of an earlier run" in finding.mistakes[0]
 
 
-def test_a_loss_may_follow_a_dictionary_of_gradients():
-    """As in courses: `grads, cost = propagate(w, b, X, Y)`."""
-    report = program(
-        """
-        def propagate(w, b, X, Y):
-            A = 1 / (1 + np.exp(-(X @ w + b)))
-            cost = -np.mean(Y * np.log(A) + (1 - Y) * np.log(1 - A))
-            d = (A - Y) / Y.size
-            return {"dw": X.T @ d, "db": d.sum(axis=0)}, cost
-        """,
-        "check_gradients(propagate, x, Y, (W, b))",
-    ).check()
-    assert report, str(report)
-
-
-def test_an_argument_may_have_the_name_of_a_global_array():
-    report = program(
-        """
-        V = rng.normal(size=(3, 3))
-        def forward(x):
-            a = np.tanh(x @ W)
-            return a, softmax(a @ V)
-        def back(a, p, V, x, y):
-            d = (p - y) / len(y)
-            return x.T @ (d @ V.T * (1 - a**2)), a.T @ d
-        """,
-        "check_gradients((forward, back), x, Y)",
-    ).check()
-    assert report, str(report)
-
-
-def test_an_array_may_be_wrapped_with_its_gradient():
-    report = program(
-        """
-        class Tensor:
-            def __init__(self, data): self.data, self.grad = data, None
-        class Own:
-            def __init__(self): self.W = Tensor(rng.normal(size=(4, 3)))
-            def forward(self, x):
-                self.x, self.p = x, softmax(x @ self.W.data)
-                return self.p
-            def backward(self, y): self.W.grad = self.x.T @ (self.p - y) / len(y)
-        """,
-        "check_gradients(Own(), x, Y)",
-    ).check()
-    assert report, str(report)
-
-
-def test_one_neuron_may_return_a_number():
-    report = program(
-        "w = rng.normal(size=4)",
-        "check_gradients((lambda x: w @ x, lambda x, y: 2 * (w @ x - y) * x), x[0], 1, "
-        "loss=lambda y_hat, y: (y_hat - y) ** 2)",
-    ).check()
-    assert report, str(report)
-
-
 def test_a_right_gradient_is_not_blamed_beside_a_wrong_one():
     report = program(
         "def back(x, y, W, b): return g(x, y, W, b)[0], 36 * g(x, y, W, b)[1]",
@@ -1034,8 +977,57 @@ def test_a_layer_may_be_called_d1():
     assert {row.name for row in report.rows} == {"d1.W", "d1.b", "d2.W", "d2.b"}
 
 
-def test_a_large_loss_has_enough_digits():
-    report = program(
+# Right programs whose arrays are told from one another by more than their shapes.
+UNDERSTOOD = {
+    "outputs y beside targets t": (
+        "def back(x, y, t): d = (y - t) / len(t); return x.T @ d, d.sum(axis=0)",
+        "check_gradients((f, back), x, Y, (W, b))",
+    ),
+    "outputs y beside targets t in the loss": (
+        "def cost(y, t): return -np.sum(t * np.log(y)) / len(y)",
+        "check_gradients((f, g), x, Y, (W, b), loss=cost)",
+    ),
+    "a loss after a dictionary of gradients": (
+        """
+        def propagate(w, b, X, Y):
+            A = 1 / (1 + np.exp(-(X @ w + b)))
+            cost = -np.mean(Y * np.log(A) + (1 - Y) * np.log(1 - A))
+            d = (A - Y) / Y.size
+            return {"dw": X.T @ d, "db": d.sum(axis=0)}, cost
+        """,
+        "check_gradients(propagate, x, Y, (W, b))",
+    ),
+    "an argument with the name of a global array": (
+        """
+        V = rng.normal(size=(3, 3))
+        def forward(x):
+            a = np.tanh(x @ W)
+            return a, softmax(a @ V)
+        def back(a, p, V, x, y):
+            d = (p - y) / len(y)
+            return x.T @ (d @ V.T * (1 - a**2)), a.T @ d
+        """,
+        "check_gradients((forward, back), x, Y)",
+    ),
+    "an array wrapped with its gradient": (
+        """
+        class Tensor:
+            def __init__(self, data): self.data, self.grad = data, None
+        class Own:
+            def __init__(self): self.W = Tensor(rng.normal(size=(4, 3)))
+            def forward(self, x):
+                self.x, self.p = x, softmax(x @ self.W.data)
+                return self.p
+            def backward(self, y): self.W.grad = self.x.T @ (self.p - y) / len(y)
+        """,
+        "check_gradients(Own(), x, Y)",
+    ),
+    "one neuron that returns a number": (
+        "w = rng.normal(size=4)",
+        "check_gradients((lambda x: w @ x, lambda x, y: 2 * (w @ x - y) * x), x[0], 1, "
+        "loss=lambda y_hat, y: (y_hat - y) ** 2)",
+    ),
+    "a large loss, which has enough digits": (
         """
         def linear(x, W, b): return x @ W + b
         def back(x, y, W, b):
@@ -1043,30 +1035,8 @@ def test_a_large_loss_has_enough_digits():
             return x.T @ d, d.sum(axis=0)
         """,
         "check_gradients((linear, back), x, 1e5 * T + 2e5, (W, b), loss=square)",
-    ).check()
-    assert report, str(report)
-
-
-@pytest.mark.parametrize(
-    ("text", "call"),
-    [
-        (
-            "def back(x, y, t): d = (y - t) / len(t); return x.T @ d, d.sum(axis=0)",
-            "check_gradients((f, back), x, Y, (W, b))",
-        ),
-        (
-            "def cost(y, t): return -np.sum(t * np.log(y)) / len(y)",
-            "check_gradients((f, g), x, Y, (W, b), loss=cost)",
-        ),
-    ],
-)
-def test_beside_a_target_t_y_is_the_output(text, call):
-    report = program(text, call).check()
-    assert report, str(report)
-
-
-def test_a_slope_with_a_default_is_no_learning_rate():
-    report = program(
+    ),
+    "a slope with a default, which is no learning rate": (
         """
         def leaky(z, alpha=0.3): return np.where(z > 0, z, alpha * z)
         def forward(x): return softmax(leaky(x @ W))
@@ -1076,12 +1046,8 @@ def test_a_slope_with_a_default_is_no_learning_rate():
             W = W - lr * x.T @ d
         """,
         "check_gradients((forward, train), x, Y, learning_rate=0.1)",
-    ).check()
-    assert report, str(report)
-
-
-def test_of_outputs_of_one_shape_the_last_layer_is_compared():
-    report = program(
+    ),
+    "outputs of one shape, of which the last layer counts": (
         """
         V = rng.normal(size=(3, 3))
         def forward(x):
@@ -1094,7 +1060,13 @@ def test_of_outputs_of_one_shape_the_last_layer_is_compared():
             return x.T @ (d @ V.T * (1 - a1**2)), a1.T @ d
         """,
         "check_gradients((forward, back), x, T, loss=square)",
-    ).check()
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "call"), UNDERSTOOD.values(), ids=UNDERSTOOD)
+def test_a_right_program_is_understood(text, call):
+    report = program(text, call).check()
     assert report, str(report)
 
 

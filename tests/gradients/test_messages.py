@@ -79,7 +79,7 @@ QUESTIONS = {
     "a learning rate of 0": (
         "",
         "check_gradients((f, g), x, Y, (W, b), learning_rate=0)",
-        "learning_rate: is 0; give 0.1",
+        "learning_rate: is 0; give the learning rate of the update",
     ),
     "targets without the axis of the outputs": (
         "def linear(x): return x @ W[:, :1]",
