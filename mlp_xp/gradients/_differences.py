@@ -67,9 +67,13 @@ def moved(
     """
     changed = {}
     for key, value in values.items():
-        scale = (np.abs(value) + typical(value)) / 2
-        changed[key] = value + size * scale * random.uniform(-1, 1, value.shape)
+        changed[key] = value + size * scales(value) * random.uniform(-1, 1, value.shape)
     return changed
+
+
+def scales(value: Array) -> Array:
+    """Return the sizes of the numbers in an array, which are above 0."""
+    return (np.abs(value) + typical(value)) / 2
 
 
 def typical(value: Array) -> float:

@@ -25,8 +25,9 @@ from mlp_xp.core.network import Layer, affine, backward, forward, gradient
 from mlp_xp.gradients._differences import moved
 from mlp_xp.gradients._matching import key_of
 
-_ALIKE = 1e-4  # how much a small term may change the factor between two losses
-_NEAR = 0.01  # how much it may change the factor itself
+# The factor between two losses, if the program's has a small term more:
+_ALIKE = 1e-4  # its largest relative spread at three values of the parameters
+_NEAR = 0.01  # its largest relative distance from a usual factor
 _MOST_MIXED = 3  # with more hidden layers, all have the same activation
 
 
@@ -338,7 +339,7 @@ def _twin(
     last = factor * head.error(logits, t)
     for i, a, e in backward(layers, tape, last, activations, xp=np):
         weights, bias = gradient(a, e, xp=np)
-        arrays = plan.turned(weights), bias  # which the program may not have
+        arrays = plan.turned(weights), bias  # without biases, zip ends early
         for name, array in zip(plan.names(i), arrays, strict=False):
             gradients[name] = array.reshape(parameters[name].shape)
         if i == 0:

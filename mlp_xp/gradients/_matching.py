@@ -171,40 +171,22 @@ def readings(
     them. Without such names, an update has the gradients (before - after) / rate, and
     returned arrays may be gradients or new parameters. The names of other numbers do
     not decide between these two. An update of some parameters only is less likely than
-    returned arrays. A wrong reading of right gradients is never right.
+    returned arrays. Right gradients are right in one reading only, so all are tried.
 
     The loss does not depend on the `ignored` parameters. They may have no gradient.
     """
     own = {name: array for name, array in parameters.items() if name != "x"}
+    needed = own.keys() - {*ignored}
     after = {name: outcome.state.get(name, array) for name, array in own.items()}
     changed = {name for name in own if not np.array_equal(after[name], own[name])}
-    returned, stored = _returned(outcome), dict(outcome.state)
-    for name, array in program.arrays.items():
-        if changed and np.array_equal(stored.get(name, ()), array):
-            del stored[name]  # not the gradient of this update
-    found, named = _named(stored, returned, parameters)
-    used = {id(array) for array in found.values()}
-    left = [each.array for each in returned if id(each.array) not in used]
-    missing = [name for name in parameters if name not in found]
-    if changed:
-        # Beside an update, other arrays are returned, too.
-        shapes = [array.shape for array in left if array.ndim > 0]
-        orders = _orders(missing, parameters)
-        if shapes not in ([parameters[x].shape for x in order] for order in orders):
-            missing = [name for name in missing if name == "x"]
-    if named:  # the other arrays are results, and not gradients of variables
-        missing = [x for x in missing if _is_expected(x, program)]
-    found |= _unnamed(left, missing, parameters, ignored)
-    needed = own.keys() - {*ignored}
+    found, named = _found(outcome, program, parameters, ignored, changed)
     rates = _rates(outcome, program)
     if changed:
         _ask_for_rate(rates, is_needed=not needed <= found.keys())
-    else:
-        after = found
-        shapes = [np.shape(after.get(name, 0)) for name in own]
-        if needed <= named or shapes != [array.shape for array in own.values()]:
-            return [Reading(found)]
-    steps = {name: own[name] - after[name] for name in own}
+    elif needed <= named or not _are_like(found, own):
+        return [Reading(found)]
+    new = after if changed else found
+    steps = {name: own[name] - new[name] for name in own}
     updates = []
     for rate_name, before in rates.items():
         # A rate may change before the update.
@@ -223,8 +205,47 @@ def readings(
     return [*updates, plain] if is_likely else [plain, *updates]
 
 
+def _are_like(found: Mapping[str, Array], parameters: Mapping[str, Array]) -> bool:
+    """Return whether the arrays found for parameters have their shapes."""
+    return all(
+        name in found and np.shape(found[name]) == array.shape
+        for name, array in parameters.items()
+    )
+
+
+def _found(
+    outcome: Outcome,
+    program: Program,
+    parameters: Mapping[str, Array],
+    ignored: Collection[str],
+    changed: Collection[str],
+) -> tuple[dict[str, Array], set[str]]:
+    """Return the arrays that may be gradients, by their names or their order.
+
+    The second result has the parameters whose gradient is named. The `changed`
+    parameters are those of an update.
+    """
+    returned, stored = _returned(outcome), dict(outcome.state)
+    for name, array in program.arrays.items():
+        if changed and np.array_equal(stored.get(name, ()), array):
+            del stored[name]  # not the gradient of this update
+    found, named = _named(stored, returned, parameters)
+    used = {id(array) for array in found.values()}
+    left = [each.array for each in returned if id(each.array) not in used]
+    missing = [name for name in parameters if name not in found]
+    if changed:
+        # Beside an update, other arrays are returned, too.
+        shapes = [array.shape for array in left if array.ndim > 0]
+        orders = _orders(missing, parameters)
+        if shapes not in ([parameters[x].shape for x in order] for order in orders):
+            missing = [name for name in missing if name == "x"]
+    if named:  # the other arrays are results, and not gradients of variables
+        missing = [x for x in missing if _is_expected(x, program)]
+    return found | _unnamed(left, missing, parameters, ignored), named
+
+
 def _is_expected(name: str, program: Program) -> bool:
-    return name == "x" or name in program.given or is_parameter(name)
+    return name == "x" or name in program.given_names or is_parameter(name)
 
 
 def _ask_for_rate(rates: Mapping[str, float], *, is_needed: bool) -> None:
@@ -289,20 +310,22 @@ def _unnamed(
     """Return gradients by their order, or by shapes if other arrays are among them."""
     needed = [name for name in missing if name not in ignored]
     plain = [name for name in needed if name == "x" or is_parameter(name)]
+    candidates: list[tuple[str, ...]] = []
+    for names in (plain, missing, needed):
+        candidates += _orders(names, parameters)
     # A number is the loss, or the gradient of a number.
     arrays = [array for array in left if array.ndim > 0]
     for values in (arrays, left, left[1:]):
         shapes = [array.shape for array in values]
         orders = {}
-        for order in chain(*(_orders(x, parameters) for x in (plain, missing, needed))):
-            own = [parameters[name].shape for name in order]
-            pairs = [*zip(own, shapes, strict=False)]
+        for order in candidates:
+            wanted = [parameters[name].shape for name in order]
+            pairs = [*zip(wanted, shapes, strict=False)]
+            may_fit = all(shape or prod(want) == 1 for want, shape in pairs)
             # Beside arrays of the right shapes, a number is a wrong gradient.
-            fits = all(x or prod(shape) == 1 for shape, x in pairs) or all(
-                x in ((), shape) for shape, x in pairs
-            )
-            if len(order) == len(values) > 0 and fits:
-                orders[order] = own
+            are_right = all(shape in ((), want) for want, shape in pairs)
+            if len(order) == len(values) > 0 and (may_fit or are_right):
+                orders[order] = wanted
         if orders:
             return dict(zip(_order(orders, shapes), values, strict=True))
     found: dict[str, Array] = {}

@@ -36,7 +36,7 @@ class Finding(NamedTuple):
     """The mistake, or several with the same numbers."""
 
 
-class _Reading(NamedTuple):
+class _Explanation(NamedTuple):
     """An explanation of a layer's gradients."""
 
     words: Words
@@ -240,16 +240,16 @@ def _shaped(twin: Twin, name: str, array: Array) -> Array:
     return plan.rows(flattened(array) if name == "x" else array)
 
 
-def _best_readings(
+def _best_explanations(
     twin: Twin,
     errors: list[Table],
     arrays: Mapping[str, Array],
     same: Same,
     zeros: Container[str],
     right: Container[str],
-) -> list[_Reading]:
+) -> list[_Explanation]:
     """Return the explanations of a layer's gradients with the fewest mistakes."""
-    readings = []
+    explanations = []
     has_right = any(name in right and np.any(arrays[name]) for name in arrays)
     for words, error in _products(*errors):
         if words and has_right:
@@ -260,9 +260,23 @@ def _best_readings(
             gradients[name] = []
             if name not in zeros:
                 gradients[name] = _explained(tables, array, same)
-        readings.append(_Reading(words, error, gradients))
-    fewest = min(len(each.mistakes()) for each in readings)
-    return [each for each in readings if len(each.mistakes()) == fewest]
+        explanations.append(_Explanation(words, error, gradients))
+    fewest = min(len(each.mistakes()) for each in explanations)
+    return [each for each in explanations if len(each.mistakes()) == fewest]
+
+
+def _with_own_error(
+    twin: Twin, errors: list[Table], name: str, array: Array, same: Same
+) -> list[Words]:
+    """Return the mistakes in the error of one gradient.
+
+    The other gradients of the layer may be of another error.
+    """
+    table: Table = {}
+    for words, error in _products(*errors):
+        terms, *_ = _gradients(twin, name, error)
+        table.setdefault(" and ".join(words), []).extend(terms[""])
+    return _explained([table], array, same)
 
 
 def explain(
@@ -284,37 +298,31 @@ def explain(
     # error that has this mistake, and have no mistake of their own.
     plan = twin.network.plan
     left = {name: _shaped(twin, name, array) for name, array in found.items()}
-    said: list[tuple[list[str], list[Words]]] = []
+    statements: list[tuple[list[str], list[Words]]] = []
     explained: set[str] = set()
     errors = _last_errors(twin)
     for i in reversed(range(-1, len(plan.weights))):
-        blamed = list(left)
-        names = plan.names(i) if i >= 0 else blamed
+        affected = list(left)  # by a mistake in the error of this layer
+        names = plan.names(i) if i >= 0 else affected
         arrays = {name: left.pop(name) for name in names}
-        alike = _best_readings(twin, errors, arrays, same, zeros, right)
-        best = alike[0]
-        places = [each.words for each in alike if each.gradients == best.gradients]
+        best = _best_explanations(twin, errors, arrays, same, zeros, right)
+        chosen = best[0]
+        in_error = [each.words for each in best if each.gradients == chosen.gradients]
         # Without a bias, a sign may be wrong in the error or in the gradient.
-        is_clear = all(each.mistakes() == best.mistakes() for each in alike)
-        if is_clear or len(places) == len(alike):
-            # A mistake in the error is also in the gradients of the layers below.
-            said.append((blamed, places))
-            for name, options in best.gradients.items():
-                if not (options or best.words):
-                    # A gradient may be of another error than the rest of the layer.
-                    table: Table = {}
-                    for words, error in _products(*errors):
-                        terms, *_ = _gradients(twin, name, error)
-                        table.setdefault(" and ".join(words), []).extend(terms[""])
-                    options = _explained([table], arrays[name], same)
-                said.append(([name], options))
+        is_clear = all(each.mistakes() == chosen.mistakes() for each in best)
+        if is_clear or len(in_error) == len(best):
+            statements.append((affected, in_error))
+            for name, options in chosen.gradients.items():
+                if not (options or chosen.words):
+                    options = _with_own_error(twin, errors, name, arrays[name], same)
+                statements.append(([name], options))
                 if options:
                     explained.add(name)
         if i >= 0:
-            errors = _errors_below(twin, i, best.error, steps)
+            errors = _errors_below(twin, i, chosen.error, steps)
     findings: list[Finding] = []
-    for names, options in said:
-        kept = tuple(name for name in names if name in explained)
+    for affected, options in statements:
+        kept = tuple(name for name in affected if name in explained)
         if kept:
             findings += _findings(kept, options)
     return findings

@@ -202,7 +202,7 @@ class Search:
     def visit(self, value: Any, name: str = "") -> dict[str, Any]:
         """Add a value and everything below it. Return all that was found so far.
 
-        An attribute W1 goes before a global W1 that __init__ copies.
+        The first value with a name is kept. So an attribute W1 goes before a global W1.
         """
         if isinstance(value, float | int | np.generic):
             self.found.setdefault(name, value)
@@ -324,7 +324,7 @@ class Program:
         self.rate = rate
         search = _search(code)
         self.places, self.shared = search.places, search.shared
-        self.given = {*Search().visit(code.given)}
+        self.given_names = {*Search().visit(code.given)}
         """The names of the parameters that are arguments."""
         self.arrays: dict[str, Array] = {}
         self.numbers: dict[str, Any] = {}
@@ -362,13 +362,14 @@ class Program:
 def _run(code: Code, call: "_Call", *, backward: bool) -> Outcome:
     """Run the functions of a program in their order."""
     output, loss = None, None
-    is_layer = "target" not in call.roles and code.forward
+    is_layer = code.forward is not None and "target" not in call.by_role
     if code.forward:
         output, loss = call.forward(code.forward)
-        is_number = len(call.values) == 1 and loss is call.values[0] is not None
-        if is_number and code.loss:  # the output of one neuron for one sample
+        is_number = loss is not None and len(call.positional) == 1
+        if is_number and loss is call.positional[0] and code.loss:
+            # the output of one neuron for one sample
             output, loss = np.asarray(loss), None
-            call.roles["output"] = output
+            call.by_role["output"] = output
     if is_layer:
         # the forward pass of a layer, whose `backward` takes an error
         if output is None:
@@ -377,8 +378,8 @@ def _run(code: Code, call: "_Call", *, backward: bool) -> Outcome:
                 remedy="return the outputs",
                 setting="code",
             )
-        call.values = [random_error(output)]
-        loss = np.sum(output * call.values[0])
+        call.positional = [random_error(output)]
+        loss = np.sum(output * call.positional[0])
     elif code.loss:
         loss = call.loss(code.loss, output)
         if loss is None and not inspect.ismethod(code.loss):
@@ -420,7 +421,7 @@ def _loss_in(returned: Any) -> Any:
     Of several results, it is the first one, or the last one after a dictionary of
     gradients. Other numbers may be gradients.
     """
-    if isinstance(returned, tuple) and returned:
+    if isinstance(returned, tuple | list) and returned:
         is_last = isinstance(returned[0], dict)
         return _number(returned[-1:] if is_last else returned[:1])
     return _number(returned)
@@ -441,26 +442,26 @@ class _Call:
         self, x: Array, y: Any, rate: float | None, code: Code, names: set[str]
     ) -> None:
         given, self.holder = code.given, code.holder
-        self.names = names
+        self.outer_names = names
         """Variables outside of the functions."""
         roles = {"input": x, "target": y, "rate": rate, "parameters": given or None}
-        self.roles = {role: each for role, each in roles.items() if each is not None}
-        self.named = given
+        self.by_role = {role: each for role, each in roles.items() if each is not None}
+        self.by_name = given
         """The parameters, and the variables of `forward` at its end."""
-        self.values: list[Any] = [x]
+        self.positional: list[Any] = [x]
         """The values for arguments with other names, in their order."""
         self.stage = "forward"
 
     def forward(self, function: Callable[..., Any]) -> tuple[Any, Any]:
         """Return the output and the loss, or None for each, of a forward function."""
         result, variables = self.result(function)
-        self.named = {**variables, **self.named}
-        self.values = [*result] if isinstance(result, tuple | list) else [result]
-        last = self.values[-1]
+        self.by_name = {**variables, **self.by_name}
+        self.positional = [*result] if isinstance(result, tuple | list) else [result]
+        last = self.positional[-1]
         is_cache = isinstance(last, tuple | list | dict)
-        self.roles["cache"] = last if is_cache else result
-        names = {id(value): name for name, value in self.named.items()}
-        results = [(names.get(id(value), ""), value) for value in self.values]
+        self.by_role["cache"] = last if is_cache else result
+        names = {id(value): name for name, value in self.by_name.items()}
+        results = [(names.get(id(value), ""), value) for value in self.positional]
         if result is None:
             owner = getattr(function, "__self__", None)
             stored = getattr(owner, "__dict__", {}).items()
@@ -469,7 +470,7 @@ class _Call:
             results = [*result.items()]
         outputs = []
         for name, value in results:
-            is_input = value is self.roles.get("input")
+            is_input = value is self.by_role.get("input")
             if isinstance(value, np.ndarray) and value.ndim > 0 and not is_input:
                 outputs.append((name, value))
         if outputs:
@@ -478,21 +479,21 @@ class _Call:
             likely = [each for each in outputs if self._likelihood(each) == best]
             stem = likely[-1][0].rstrip(_DIGITS)
             alike = [each for each in likely if each[0].rstrip(_DIGITS) == stem]
-            _, self.roles["output"] = max(reversed(alike), key=_number_of)
-        return self.roles.get("output"), _number(result)
+            _, self.by_role["output"] = max(reversed(alike), key=_number_of)
+        return self.by_role.get("output"), _number(result)
 
     def _likelihood(self, result: tuple[str, Array]) -> tuple[bool, bool, bool]:
         """Return whether an array has the targets' shape, its name, and not z."""
         name, array = result
-        has_shape = array.shape == np.shape(self.roles.get("target", ()))
+        has_shape = array.shape == np.shape(self.by_role.get("target", ()))
         return has_shape, role_of(name) == "output", not name.lower().startswith("z")
 
     def loss(self, function: Callable[..., Any], output: Any) -> Any:
         """Return the loss. A single argument of another name is the output."""
-        values, self.stage = self.values, "loss"
-        self.values = [] if "output" in _roles(function).values() else [output]
+        values, self.stage = self.positional, "loss"
+        self.positional = [] if "output" in _roles(function).values() else [output]
         result, _ = self.result(function)
-        self.values = values
+        self.positional = values
         return result
 
     def result(self, function: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
@@ -525,18 +526,18 @@ class _Call:
         variables = getattr(inspect.unwrap(function), "__globals__", {})
         for name, parameter in signature.parameters.items():
             role = "parameters" if name == self.holder else roles[name]
-            is_data = role in ("input", "target") and role in self.roles
+            is_data = role in ("input", "target") and role in self.by_role
             is_needed = parameter.default is parameter.empty
             if parameter.kind is parameter.VAR_POSITIONAL:
-                value = self.named.get(name, ())
+                value = self.by_name.get(name, ())
                 arguments[name] = value if isinstance(value, tuple) else (value,)
-            elif name in self.named and not is_data and name != self.holder:
-                arguments[name] = self.named[name]
+            elif name in self.by_name and not is_data and name != self.holder:
+                arguments[name] = self.by_name[name]
             elif has_rates and name.lower() in UNCLEAR_RATES and not is_needed:
                 continue  # its default is no learning rate
-            elif role in self.roles:
-                arguments[name] = self.roles[role]
-            elif is_needed and name in self.names & variables.keys():
+            elif role in self.by_role:
+                arguments[name] = self.by_role[role]
+            elif is_needed and name in self.outer_names & variables.keys():
                 arguments[name] = variables[name]  # as `W` in backward(x, y, W)
             elif is_needed and role == "rate":
                 raise MlpXpError(
@@ -547,15 +548,15 @@ class _Call:
             elif is_needed and parameter.kind is not parameter.VAR_KEYWORD:
                 unknown.append(name)
         self._ask(function, {*roles.values()}, unknown)
-        arguments |= dict(zip(unknown, self.values, strict=False))
+        arguments |= dict(zip(unknown, self.positional, strict=False))
         return inspect.BoundArguments(signature, arguments)
 
     def _ask(
         self, function: Callable[..., Any], roles: set[str], unknown: list[str]
     ) -> None:
         """Raise an error if names do not tell the values of arguments."""
-        lacks_y = "target" in self.roles.keys() - roles and self.stage != "forward"
-        is_short = len(unknown) > len(self.values)
+        lacks_y = "target" in self.by_role.keys() - roles and self.stage != "forward"
+        is_short = len(unknown) > len(self.positional)
         names = some(unknown)
         if is_short and "input" not in roles and self.stage != "loss":
             fault = f"cannot tell which argument is x or y: {names}"

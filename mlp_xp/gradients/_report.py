@@ -17,7 +17,7 @@ def wrapped(text: str) -> str:
 
 
 class Row(NamedTuple):
-    """The comparison of one gradient, at the entry with the largest deviation."""
+    """The comparison of one gradient, at its most doubtful entry."""
 
     name: str
     is_right: bool
@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
 @dataclass(repr=False)
 class GradientCheck:
-    """The report of `check_gradients`. It is true if all gradients are right."""
+    """The report of `check_gradients`, true if all gradients are checked and right."""
 
     rows: list[Row]
     """A row for each parameter, and for the inputs of a layer."""

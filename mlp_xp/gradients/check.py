@@ -2,44 +2,21 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import redirect_stdout, suppress
-from functools import partial
-from io import StringIO
+from contextlib import suppress
 from numbers import Real
-from operator import eq, itemgetter
 from typing import Any
 
 import numpy as np
 
 from mlp_xp.core.functional import Array
-from mlp_xp.errors import MlpXpError, check_type, kind_of, some
-from mlp_xp.gradients._differences import difference, rounding_error, typical
-from mlp_xp.gradients._layers import find_twin, targets_as_rows
-from mlp_xp.gradients._matching import (
-    Reading,
-    extended_names,
-    is_only_parameter,
-    is_parameter,
-    key_of,
-    names_with_gradients,
-    readings,
-)
-from mlp_xp.gradients._mistakes import Finding, explain
-from mlp_xp.gradients._program import (
-    Code,
-    Outcome,
-    Program,
-    holder_of,
-    named,
-    random_error,
-    role_of,
-    takes_inputs,
-    widened,
-)
-from mlp_xp.gradients._report import GradientCheck, Row
+from mlp_xp.errors import MlpXpError, check_type, kind_of
+from mlp_xp.gradients._comparison import Comparison
+from mlp_xp.gradients._matching import is_only_parameter
+from mlp_xp.gradients._mistakes import Finding
+from mlp_xp.gradients._program import Code, holder_of, named, takes_inputs
+from mlp_xp.gradients._report import GradientCheck
+from mlp_xp.gradients._subject import Subject, silence
 
-_SAMPLED, _LARGEST = 16, 8  # entries of each array that are compared
-_MOST_CLASSES = 1000  # of labels that are made one-hot
 _FORWARD = (
     "forward",
     "predict",
@@ -59,18 +36,9 @@ _BACKWARD = (
     "update",
 )
 _LOSS = ("loss", "compute_loss", "cost", "compute_cost")
-_ZERO = "it is 0: never computed, or overwritten"
-_AXIS = "the axis of the samples is left: use sum(axis=0) without keepdims=True"
-_NO_AXIS = "the axis of the samples is missing: use keepdims=True"
-_STEPS = (
-    "no usual mistake of one step; if a call takes several steps, give x[:1], y[:1] "
-    "and one epoch"
-)
-_UPDATE = "the update is not learning_rate times this gradient, and is not checked"
 _STALE = (
     "right here, wrong for other samples or parameters (variables of an earlier run?)"
 )
-_SMALL_TERM = "a small term of your loss is missing, such as a penalty on the weights"
 
 
 def check_gradients(
@@ -158,9 +126,10 @@ def check_gradients(
         functions = _as_code(code, parameters, loss)
         state = np.random.get_state()
         try:
-            check = _Check(functions, x, y, learning_rate, {})
-            report = check.report()
-            elsewhere = check.report_elsewhere(report)
+            subject = Subject(functions, x, y, learning_rate, {})
+            comparison = _best_comparison(subject)
+            report = comparison.report()
+            elsewhere = _elsewhere(comparison)
             return report if elsewhere is None else elsewhere
         finally:
             np.random.set_state(state)
@@ -186,7 +155,7 @@ def assert_gradients(
         learning_rate: The learning rate.
 
     Raises:
-        AssertionError: A gradient is wrong. The message is the report.
+        AssertionError: A gradient is wrong or not checked. The message is the report.
         MlpXpError: As for `check_gradients`.
 
     Examples:
@@ -245,488 +214,65 @@ def _method(code: Any, names: Iterable[str]) -> Any:
     return next(filter(callable, methods), None)
 
 
-class _Check:
-    """A program with its first run, and the comparison of its gradients."""
+def _best_comparison(subject: Subject) -> Comparison:
+    """Compare all gradients, and read them in the way that is right, if any is."""
+    comparisons = []
+    for reading in subject.readings:
+        comparisons.append(Comparison(subject, reading))
+        if not comparisons[-1].wrong:
+            break
+    return min(comparisons, key=lambda each: len(each.wrong))
 
-    def __init__(
-        self,
-        code: Code,
-        x: Any,
-        y: Any,
-        rate: float | None,
-        values: Mapping[str, Array],
-    ) -> None:
-        self.start = partial(_Check, code, rate=rate)
-        self.is_layer = y is None
-        self.moved: dict[str, Array] = {}
-        self.x = _as_numbers(x, "x", "a batch of inputs, an array of numbers")
-        if self.x.ndim == 0:
-            remedy = "give a batch of inputs, an array of numbers"
-            raise MlpXpError(f"is the number {x!r:.80}", remedy=remedy, setting="x")
-        if self.is_layer:
-            with suppress(MlpXpError), _silence():  # only integers are indices
-                floats = self.x.astype(float)
-                Program(code, floats, None, rate).run({})
-                self.x = floats
-        if not self.is_layer:
-            y = _as_numbers(y, "y", "the targets, an array of numbers")
-        self.y = y
-        self.program = Program(code, self.x, y, rate)
-        self.program.values = self.program.arrays | {**values}
-        self.first = _first_run(self.program)
-        self.targets = random_error(self.first.output) if self.is_layer else y
-        self.loss_name = "your loss"
-        if self.is_layer:
-            self.loss_name = "the sum of the outputs times a random error"
-        elif self.first.loss is None:
-            if not isinstance(self.first.output, np.ndarray):
-                raise MlpXpError(
-                    "no outputs and no loss are known",
-                    remedy="end forward with a return of the outputs",
-                    setting="code",
-                )
-            self.loss_name = "the mean cross-entropy of your outputs"
-            if y.size < self.first.output.size:
-                self.loss_name += f", with labels from 0 to {np.max(y)}"
-            self.program.code = code._replace(loss=_mean_cross_entropy)
-        self.value = self.loss({})
-        if not np.isfinite(self.value):
-            remedy = "give smaller parameters or inputs"
-            raise MlpXpError(f"the loss is {self.value}", remedy=remedy)
-        if self.loss({}) != self.value:
-            raise MlpXpError(
-                "the loss changes from run to run",
-                remedy="switch off dropout, or set the seed in forward",
-                setting="code",
-            )
-        self.eps = _eps(self.first)
-        # A tolerance is about eps^(2/3) |f| for a smooth loss f, and |f| at a kink.
-        self.largest_tolerance = self.eps ** (1 / 3) * abs(self.value)
-        self.random = np.random.default_rng(0)
-        self.parameters: dict[str, Array] = {}
-        self.ignored: list[str] = []
-        self.skipped: list[str] = []
-        self._find_parameters()
-        self.rounding = rounding_error(
-            self.loss, self.parameters, self.eps, self.random
-        )
-        self.readings = readings(
-            self.first, self.program, self.parameters, self.ignored
-        )
-        self.missing = self._missing()
-        layers = {}
-        for name, value in self.parameters.items():
-            if name != "x" and name not in self.ignored:
-                layers[name] = value
-        self.twin = find_twin(
-            layers,
-            self.x,
-            self.targets,
-            self.loss,
-            self.eps,
-            self.rounding,
-            is_layer=self.is_layer,
-        )
-        self.is_exact = self.twin is not None and self.twin.is_exact
-        self.package = self.twin.gradients if self.twin else {}
 
-    def loss(self, values: Mapping[str, Array]) -> float:
-        """Return the loss with other values of some parameters. Nothing is printed."""
-        with _silence():
-            loss = self.program.run(values).loss
-        is_real = np.asarray(loss).dtype.kind in "biuf"
-        if np.size(loss) != 1 or not is_real:
-            words = f"an array of {np.size(loss)} numbers" if is_real else repr(loss)
-            raise MlpXpError(
-                f"is {words:.80}",
-                remedy="return one number, such as the mean over the batch",
-                setting="loss",
-            )
-        return float(np.squeeze(loss))
+def _elsewhere(here: Comparison) -> GradientCheck | None:
+    """Compare at other parameters, if this tells more than the comparison here."""
+    with suppress(MlpXpError), silence():  # the loss elsewhere may be infinite
+        if here.subject.moved and here.is_at_kink:
+            return _off_a_kink(here)
+        if not here.wrong:
+            return _with_other_variables(here.subject)
+    return None
 
-    def _loss_at(self, name: str, index: tuple[Any, ...], number: float) -> float:
-        """Return the loss with another number in one entry of a parameter."""
-        changed = self.parameters[name].copy()
-        changed[index] = number
-        return self.loss({name: changed})
 
-    def _find_parameters(self) -> None:
-        """Find the arrays that the loss depends on, and those it ignores."""
-        arrays, numbers = self.program.arrays, self.program.numbers
-        with_gradients = names_with_gradients(self.first, [*arrays, *numbers])
-        data, given = (self.x, self.targets), self.program.given
-        losses = [self.value]
-        for name, array in arrays.items():
-            is_data = any(np.shares_memory(array, each) for each in data)
-            is_data |= name == "x"  # the input of an earlier run
-            if array.dtype.kind != "f" or is_data:
-                continue
-            has_gradient = name in with_gradients
-            is_known = name in given or is_parameter(name)
-            if given and not (is_known or has_gradient):
-                continue
-            value = widened(self.program.values[name])
-            scale = (np.abs(value) + typical(value)) / 2
-            change = 0.01 * scale * self.random.standard_normal(value.shape)
-            other = np.asarray(value + change)
-            losses.append(self.loss({name: other}))
-            if losses[-1] != self.value:
-                self.parameters[name] = value
-                self.moved[name] = other
-            elif is_known or (has_gradient and self._is_kept(name, other)):
-                self.parameters[name] = value
-                self.ignored.append(name)
-        self.skipped = self._skipped(with_gradients)
-        # "velocity.W1" belongs to an optimizer, if there is a "W1".
-        extended = extended_names([*self.parameters, *self.skipped])
-        extended -= with_gradients | given
-        self.skipped = [name for name in self.skipped if name not in extended]
-        for name in extended & {*self.ignored}:
-            self.ignored.remove(name)
-            del self.parameters[name]
-        if self.is_layer and self.x.dtype.kind == "f":
-            self.parameters["x"] = self.x
-        if len(self.parameters) == len(self.ignored):
-            raise MlpXpError(
-                "the loss depends on no array of floats that the code uses",
-                remedy="give the arrays, as in (W1, b1, W2, b2)",
-                setting="parameters",
-            )
-        largest = max(map(abs, losses))
-        if 0 < largest < 1e6 and all(loss == round(loss, 8) for loss in losses):
-            raise MlpXpError(
-                "has few digits",
-                remedy="return it without round()",
-                setting="loss",
-            )
+def _off_a_kink(here: Comparison) -> GradientCheck | None:
+    """Compare off a kink, where central differences tell more.
 
-    def _is_kept(self, name: str, other: Array) -> bool:
-        """Return whether a run keeps an array, unlike `self.z1` with its `dz1`."""
-        with _silence():
-            run = self.program.run({name: other}, backward=True)
-        return not np.array_equal(run.state[name], self.first.state[name])
-
-    def _skipped(self, with_gradients: set[str]) -> list[str]:
-        """Return parameters that are numbers, or arrays of another dtype."""
-        checked = set(map(key_of, self.parameters))
-        skipped = []
-        for name, value in {**self.program.arrays, **self.program.numbers}.items():
-            is_array = isinstance(value, np.ndarray)
-            if is_array and value.dtype.kind == "f":
-                continue
-            # A positive integer b or B may be the size of a batch.
-            may_be_size = isinstance(value, int | np.integer) and value > 0
-            is_known = is_only_parameter(name) and not may_be_size
-            if name in with_gradients and not role_of(name.rpartition(".")[2]):
-                is_known = True
-            if is_known and key_of(name) not in checked:
-                skipped.append(name)
-        return skipped
-
-    def report(self) -> GradientCheck:
-        """Compare all gradients, and read them in the way that is right, if any is."""
-        compared = []
-        for reading in self.readings:
-            self._set_rate(reading.rate)
-            found = reading.gradients
-            names = [name for name in self.parameters if name in found]
-            rows = [self._row(name, found[name]) for name in names]
-            compared.append((sum(not row.is_right for row in rows), reading, rows))
-            if not compared[-1][0]:
-                break
-        wrong, reading, rows = min(compared, key=itemgetter(0))
-        self._set_rate(reading.rate)
-        if wrong and reading.rate and not reading.is_named:
-            self._ask_for_names(rows)
-        findings = self._findings(reading, rows) if wrong else []
-        others = self._other_updates(reading)
-        if others:
-            findings.append(Finding(others, (_UPDATE,)))
-        return GradientCheck(
-            rows,
-            findings,
-            self.ignored,
-            self.skipped,
-            self.missing,
-            str(self.twin or ""),
-            self.loss_name,
-        )
-
-    def report_elsewhere(self, report: GradientCheck) -> GradientCheck | None:
-        """Compare at other parameters, if this tells more than a report."""
-        with suppress(MlpXpError), _silence():  # the loss elsewhere may be infinite
-            if self.moved and self.is_at_kink(report):
-                return self._off_a_kink(report)
-            if all(row.is_right for row in report.rows):
-                return self._with_other_variables()
+    Biases of 0 often put relu at its kink.
+    """
+    subject = here.subject.elsewhere(here.subject.x, here.subject.y)
+    there = _best_comparison(subject)
+    report = there.report()
+    without_effect = {*subject.ignored} - {*here.subject.ignored}
+    if without_effect or there.is_at_kink:
         return None
+    if not there.wrong:
+        stale = _with_other_variables(subject)
+        if stale is not None:
+            return stale
+    report.loss += " at parameters moved by 1 %, off a kink"
+    return report
 
-    def _off_a_kink(self, report: GradientCheck) -> GradientCheck | None:
-        """Compare off a kink, where central differences tell more.
 
-        Biases of 0 often put relu at its kink.
-        """
-        elsewhere = self.start(self.x, self.y, values=self.moved)
-        other = elsewhere.report()
-        has_lost = {*other.ignored} - {*report.ignored}
-        if has_lost or elsewhere.is_at_kink(other):
+def _with_other_variables(subject: Subject) -> GradientCheck | None:
+    """Compare at other parameters and samples, where right gradients stay right.
+
+    A gradient that is computed from variables of an earlier run is wrong there.
+    """
+    x, y = subject.x, subject.y
+    # A function without x may well use a global X.
+    if subject.is_layer or takes_inputs(subject.code.backward):
+        x, y = _with_a_sample_twice(x, y)
+    elsewhere = subject.elsewhere(x, y)
+    for reading in elsewhere.readings:
+        if Comparison(elsewhere, reading).is_right_along():
             return None
-        if all(row.is_right for row in other.rows):
-            stale = elsewhere._with_other_variables()
-            if stale is not None:
-                return stale
-        other.loss += " at parameters moved by 1 %, off a kink"
-        return other
-
-    def _with_other_variables(self) -> GradientCheck | None:
-        """Compare at other parameters and samples, where right gradients stay right.
-
-        A gradient that is computed from variables of an earlier run is wrong there.
-        """
-        x, y = self.x, self.y
-        # A function without x may well use a global X.
-        if self.is_layer or takes_inputs(self.program.code.backward):
-            x, y = _with_a_sample_twice(x, y)
-        elsewhere = self.start(x, y, values=self.moved)
-        if elsewhere.is_right_along():
-            return None
-        report = elsewhere.report()
-        wrong = tuple(row.name for row in report.rows if not row.is_right)
-        if not wrong or elsewhere.is_at_kink(report):
-            return None
-        report.loss += " at parameters moved by 1 %"
-        report.findings[:] = [Finding(wrong, (_STALE,))]
-        return report
-
-    def is_right_along(self) -> bool:
-        """Return whether all gradients are right along a random direction."""
-        for reading in self.readings:
-            self._set_rate(reading.rate)
-            doubtful = []
-            for name, value in self.parameters.items():
-                array = reading.gradients.get(name)
-                if array is not None and np.size(array) == value.size:
-                    entries = np.arange(value.size)
-                    array = np.reshape(array, value.shape)
-                    doubtful.append(self._is_doubtful(name, array, entries))
-            if not any(doubtful):
-                return True
-        return False
-
-    def is_at_kink(self, report: GradientCheck) -> bool:
-        """Return whether a report has a tolerance too large for a smooth loss."""
-        limit = self.largest_tolerance + self.update_error
-        return any(row.tolerance > limit for row in report.rows)
-
-    def _other_updates(self, reading: Reading) -> tuple[str, ...]:
-        """Return the parameters that an update changes by more than its gradient."""
-        rates = {each.rate for each in self.readings if each.rate}
-        if len(rates) != 1:
-            return ()
-        (rate,) = rates
-        self._set_rate(rate)
-        others = []
-        for name, array in reading.gradients.items():
-            step = reading.steps.get(name)
-            if step is not None and not self._same(step / rate, array):
-                others.append(name)
-        self._set_rate(reading.rate)
-        return tuple(others)
-
-    def _missing(self) -> list[str]:
-        """Return the arrays without a gradient, which are no parameters."""
-        found = self.readings[0].gradients
-        if "x" not in found:
-            self.parameters.pop("x", None)
-        missing = [name for name in self.parameters if name not in found]
-        missing = [name for name in missing if name not in self.ignored]
-        for name in missing:
-            if name in self.program.given or is_parameter(name) or not found:
-                raise MlpXpError(
-                    f"no gradient of {some(missing)} is returned or stored",
-                    remedy=f"call it d{missing[0].rpartition('.')[2]}",
-                    setting="code",
-                )
-            del self.parameters[name]
-            del self.moved[name]  # a constant, which others may depend on
-        return missing
-
-    def _ask_for_names(self, rows: list[Row]) -> None:
-        """Raise an error if a wrong update may be that of an optimizer."""
-        shapes = {self.parameters[row.name].shape for row in rows if not row.is_right}
-        for name, before in self.program.arrays.items():
-            is_other = name not in self.parameters and before.shape in shapes
-            after = self.first.state.get(name, before)
-            if is_other and not np.array_equal(before, after):
-                raise MlpXpError(
-                    f"the update changes {name!r}, too, as an optimizer does",
-                    remedy="return or store the gradients, as dW",
-                    setting="code",
-                )
-
-    def _set_rate(self, rate: float | None) -> None:
-        """Set the rounding error of gradients that are read from an update."""
-        largest = max(np.max(np.abs(each)) for each in self.parameters.values())
-        self.update_error = 2 * self.eps * float(largest) / abs(rate) if rate else 0.0
-
-    def _row(self, name: str, array: Array) -> Row:
-        """Compare the gradient of one parameter."""
-        value = self.parameters[name]
-        accepted = array.shape, (1, *array.shape)  # a bias may be a row
-        is_number = value.size == array.size == 1
-        if value.shape not in accepted and not is_number:
-            return Row(name, False, f"shape {array.shape}, not {value.shape}")
-        array = array.reshape(value.shape)
-        package = self.package.get(name)
-        if package is not None:
-            package = package.reshape(value.shape)
-        compare = partial(self._entry, name, array, package)
-        rows = [compare(index) for index in self._entries(array, package)]
-        is_sample = len(rows) < array.size
-        if is_sample and not self.is_exact and all(row.is_right for row in rows):
-            rows += [compare(index) for index in self._doubtful(name, array)]
-        worst = max(rows, key=Row.doubt)
-        tolerance = max(row.tolerance for row in rows)
-        return worst._replace(compared=len(rows), tolerance=tolerance)
-
-    def _entry(
-        self, name: str, array: Array, package: Array | None, index: tuple[Any, ...]
-    ) -> Row:
-        """Compare one entry of a gradient."""
-        loss = partial(self._loss_at, name, index)
-        value = self.parameters[name][index]
-        compare = partial(difference, loss, value, self.value, self.eps, self.rounding)
-        found = compare()
-        if found.tolerance > self.largest_tolerance:
-            # The step may be large for small numbers.
-            near = compare(scale=typical(self.parameters[name]))
-            found = min(found, near, key=itemgetter(1))
-        exact, tolerance = found.value, found.tolerance + self.update_error
-        yours = array[index]
-        other = None if package is None else package[index]
-        is_right = bool(abs(yours - exact) <= tolerance)
-        # The network was recognised at several parameters, but at the same inputs.
-        if other is not None and self.is_exact and name != "x":
-            is_right |= self._same(yours, other)
-        entry = str([int(each) for each in index])
-        return Row(name, is_right, entry, yours, exact, other, tolerance)
-
-    def _doubtful(self, name: str, array: Array) -> list[tuple[Any, ...]]:
-        """Return an entry in which a gradient may be wrong, or nothing.
-
-        The derivative along a random direction has all entries in it. A wrong one is
-        found by halving.
-        """
-        left = np.arange(array.size)
-        if not self._is_doubtful(name, array, left):
-            return []
-        while len(left) > 1:
-            half, other = np.array_split(left, 2)
-            left = half if self._is_doubtful(name, array, half) else other
-        return list(zip(*np.unravel_index(left, array.shape), strict=True))
-
-    def _is_doubtful(self, name: str, array: Array, entries: Array) -> bool:
-        """Return whether a gradient is wrong along a random direction."""
-        value, direction = self.parameters[name], np.zeros(array.shape)
-        direction.flat[entries] = self.random.standard_normal(len(entries))
-        exact, tolerance = difference(
-            lambda step: self.loss({name: value + step * direction}),
-            0.0,
-            self.value,
-            self.eps,
-            self.rounding,
-        )
-        errors = self.update_error + self.eps * np.abs(array)
-        tolerance += float(np.sum(errors * np.abs(direction)))
-        return not abs(float(np.sum(array * direction)) - exact) <= tolerance
-
-    def _findings(self, reading: Reading, rows: list[Row]) -> list[Finding]:
-        """Return the mistakes that explain wrong gradients."""
-        said: dict[str, list[str]] = {}
-        found = reading.gradients
-        for row in rows:
-            array, shape = found[row.name], self.parameters[row.name].shape
-            words = ""
-            if row.is_right:
-                continue
-            same = [x for x in self.package if self._same(array, self.package[x])]
-            if not np.any(array) and array.size == np.prod(shape):
-                words = _ZERO
-            elif array.shape == (1, *shape):
-                words = _AXIS
-            elif row.yours is None and array.shape == tuple(n for n in shape if n > 1):
-                words = _NO_AXIS
-            elif same and row.name != "x":
-                words = f"it is the gradient of {same[0]}"
-                if row.name in same:
-                    words = _SMALL_TERM
-            said.setdefault(words, []).append(row.name)
-        others = said.pop("", [])
-        findings = [Finding(tuple(names), (words,)) for words, names in said.items()]
-        if self.twin:
-            names = [name for name in self.parameters if name not in self.ignored]
-            gradients = {name: found[name] for name in names}
-            zeros = said.get(_ZERO, [])
-            right = [row.name for row in rows if row.is_right]
-            mistakes = explain(
-                self.twin, gradients, reading.steps, self._same, zeros, right
-            )
-            findings = mistakes + findings
-            explained = {name for each in findings for name in each.names}
-            for name in others:
-                factor = self._factor(name, found[name])
-                words = f"{factor:.4g} times the right gradient"
-                if factor and name not in explained and f"{factor:.4g}" != "1":
-                    findings.append(Finding((name,), (words,)))
-        is_update = reading.rate and not reading.is_named
-        # Samples are rows or columns.
-        is_batch = self.x.ndim > 1 and min(self.x.shape[0], self.x.shape[-1]) > 1
-        if is_update and not findings and is_batch:
-            findings = [Finding(tuple(others), (_STEPS,))]
-        return findings
-
-    def _factor(self, name: str, array: Array) -> float:
-        """Return the factor of a wrong gradient to this package's, or 0."""
-        package = np.reshape(self.package.get(name, ()), -1)
-        if package.size != array.size or not np.any(package):
-            return 0.0
-        array = np.reshape(array, -1)
-        factor = float(array @ package / (package @ package))
-        is_factor = self._same(array, factor * package)
-        return factor if is_factor and not self._same(array, package) else 0.0
-
-    def _entries(self, array: Array, package: Array | None) -> list[tuple[Any, ...]]:
-        """Return the entries to compare: the most doubtful, then others at random."""
-        if array.ndim == 0:
-            return [()]
-        deviation = array if package is None else array - package
-        order = np.argsort(-np.nan_to_num(np.abs(deviation), nan=np.inf), axis=None)
-        others = order[_LARGEST:].copy()
-        self.random.shuffle(others)
-        chosen = np.concatenate([order[:_LARGEST], others[:_SAMPLED]])
-        return list(zip(*np.unravel_index(chosen, array.shape), strict=True))
-
-    def _same(self, array: Array, variant: Array) -> bool:
-        """Return whether two gradients are equal up to rounding."""
-        step = self.eps ** (1 / 3)
-        tolerance = self.rounding / step + self.update_error
-        tolerance += step * step * np.max(np.abs(variant), initial=0.0)
-        same_shape = np.shape(array) == np.shape(variant)
-        return same_shape and np.allclose(array, variant, rtol=0, atol=tolerance)
-
-
-def _as_numbers(values: Any, name: str, wanted: str) -> Array:
-    """Return inputs or targets as an array."""
-    try:
-        array = np.asarray(values)
-        if array.dtype == object:  # of numbers, as a column of pandas
-            array = np.array(array.tolist())
-    except ValueError:
-        array = np.array("")  # rows of different lengths
-    if array.dtype.kind not in "biuf" or array.size == 0:
-        shown = " ".join(repr(values).split())
-        raise MlpXpError(f"is {shown:.80}", remedy=f"give {wanted}", setting=name)
-    return array
+    there = _best_comparison(elsewhere)
+    report = there.report()
+    if not there.wrong or there.is_at_kink:
+        return None
+    report.loss += " at parameters moved by 1 %"
+    report.findings[:] = [Finding(there.wrong, (_STALE,))]
+    return report
 
 
 def _with_a_sample_twice(x: Array, y: Array | None) -> tuple[Array, Array | None]:
@@ -736,11 +282,19 @@ def _with_a_sample_twice(x: Array, y: Array | None) -> tuple[Array, Array | None
     """
     if x.ndim == 1 or (y is not None and y.ndim == 0):  # a single sample
         return x, y
-    if y is None or len(x) == len(y):
+    if y is None or (len(x) == len(y) and not _are_columns(x, y)):
         order = _second_first(len(x))
         return x[order], None if y is None else y[order]
     order = _second_first(x.shape[-1])
     return x[..., order], y[..., order] if y.shape[-1] == len(order) else y
+
+
+def _are_columns(x: Array, y: Array) -> bool:
+    """Return whether one-hot targets are columns, although rows fit the inputs, too."""
+    if y.ndim != 2 or y.shape[1] != x.shape[-1]:
+        return False
+    rows, columns = (np.all(np.sum(y, axis=axis) == 1) for axis in (1, 0))
+    return bool(columns and not rows)
 
 
 def _second_first(count: int) -> Array:
@@ -748,88 +302,3 @@ def _second_first(count: int) -> Array:
     order = np.arange(count)
     order[0] = min(1, count - 1)
     return order
-
-
-def _silence() -> redirect_stdout[StringIO]:
-    """Keep the program from printing. Only its first run prints."""
-    return redirect_stdout(StringIO())
-
-
-def _first_run(program: Program) -> Outcome:
-    """Run a program once. If it raises an error, say which targets would run."""
-    x, y = program.x, program.y
-    try:
-        return program.run({}, backward=True)
-    except MlpXpError as raised:
-        if y is None:
-            raise
-        # A vector is a sample without the axis of a batch.
-        first = np.newaxis if x.ndim == 1 else slice(1)
-        words = "a batch of a single sample, as X[:1] and Y[:1]"
-        inputs, targets = x[first], np.atleast_1d(y)[first]
-        is_integers = y.ndim == 1 < x.ndim and y.dtype.kind in "iu"
-        if is_integers and 0 <= min(y) <= max(y) < _MOST_CLASSES:
-            words, inputs = "one-hot labels, np.eye(classes)[y]", x
-            targets = np.eye(max(y) + 1)[y]
-        with suppress(MlpXpError):
-            Program(program.code, inputs, targets, program.rate).run({}, backward=True)
-            raised.remedy = f"it runs with {words}"
-        raise
-
-
-def _eps(run: Outcome) -> float:
-    """Return the eps of the dtype of a program."""
-    kinds = [np.asarray(each).dtype for each in (run.output, run.loss, 1.0)]
-    return float(max(np.finfo(kind).eps for kind in kinds if kind.kind == "f"))
-
-
-def _mean_cross_entropy(y_hat: Any, y: Array, x: Array) -> float:
-    """Return the mean cross-entropy of probabilities, in rows or columns."""
-    for columns in (False, True):
-        rows = np.transpose(y_hat) if columns else y_hat
-        if np.ndim(y_hat) == 2 and np.allclose(np.sum(rows, axis=1), 1, atol=1e-5):
-            # Whether each axis of the outputs is as long as this axis of the inputs.
-            same = [*map(eq, np.shape(y_hat), np.shape(x))]
-            if same == [columns, not columns]:
-                raise MlpXpError(
-                    "your outputs sum to 1 over the samples, not over the classes",
-                    remedy="change the axis of the sum in softmax",
-                    setting="loss",
-                )
-            t = targets_as_rows(y, rows.shape, columns=columns)
-            if t is not None:
-                return float(-np.sum(t * np.log(rows)) / len(rows))
-            samples, classes = rows.shape
-            if y.size == samples:
-                raise MlpXpError(
-                    f"has labels {np.min(y)} to {np.max(y)}, for {classes} outputs",
-                    remedy=f"give whole numbers from 0 to {classes - 1}",
-                    setting="y",
-                )
-            raise MlpXpError(
-                f"its shape {y.shape} does not fit outputs of shape {np.shape(y_hat)}",
-                remedy="give a label or a one-hot vector for each sample",
-                setting="y",
-            )
-    if np.ndim(y_hat) == 1 and np.isclose(np.sum(y_hat), 1, atol=1e-5):
-        raise MlpXpError(
-            "your outputs have one axis",
-            remedy="give loss=, or a batch such as X[:1]",
-            setting="loss",
-        )
-    words = "your outputs are not probabilities of classes"
-    target = "y"
-    if y.size == np.size(y_hat) and y.shape != np.shape(y_hat):
-        target = "y.reshape(y_hat.shape)"  # otherwise (n,) and (n, 1) make (n, n)
-    own = f"np.mean((y_hat - {target}) ** 2)"
-    if np.min(y_hat) > 0 and np.max(y_hat) < 1 and np.all(np.isin(y, (0, 1))):
-        words = "your outputs are probabilities that do not sum to 1"
-        # Samples as rows, or as columns, or a single one.
-        samples = "len(y)" if len(x) == len(y_hat) else "y[0].size"
-        logs = f"{target} * np.log(y_hat) + (1 - {target}) * np.log(1 - y_hat)"
-        own = f"-np.sum({logs}) / {samples}, or {own}"
-    raise MlpXpError(
-        words,
-        remedy=f"give your own, as in loss=lambda y, y_hat: {own}",
-        setting="loss",
-    )

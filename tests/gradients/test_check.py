@@ -1061,6 +1061,27 @@ UNDERSTOOD = {
         """,
         "check_gradients((forward, back), x, T, loss=square)",
     ),
+    "a list that ends with the gradient of a number": (
+        """
+        def forward(x, W, b): return softmax(x @ W + b * np.arange(3))
+        def back(x, y, W, b):
+            d = (forward(x, W, b) - y) / len(y)
+            return [x.T @ d, np.sum(d @ np.arange(3))]
+        """,
+        "check_gradients((forward, back), x, Y, (W, np.array(0.5)))",
+    ),
+    "one-hot columns of as many features as classes": (
+        """
+        def leaky(z): return np.where(z > 0, z, 0.1 * z)
+        def forward(X, W, V): return softmax((V @ leaky(W @ X)).T).T
+        def back(X, Y, W, V):
+            d = (forward(X, W, V) - Y) / Y.shape[1]
+            z = W @ X
+            return (V.T @ d * np.where(z > 0, 1, 0.1)) @ X.T, d @ leaky(z).T
+        """,
+        "check_gradients((forward, back), x[:, :3].T, Y.T, "
+        "(rng.normal(size=(4, 3)), rng.normal(size=(3, 4))))",
+    ),
 }
 
 
@@ -1086,6 +1107,25 @@ def test_an_update_beside_right_gradients_without_names_is_compared():
     (finding,) = report.findings
     assert finding.names == ("W",)
     assert "the update is not learning_rate times" in finding.mistakes[0]
+
+
+def test_an_update_takes_the_gradient_of_a_bias_in_a_row():
+    report = program(
+        """
+        class Row(Net):
+            def __init__(self): self.W, self.b = np.ones((4, 3)), np.zeros((1, 3))
+            def forward(self, x):
+                self.p = softmax(x @ self.W + self.b)
+                return self.p
+            def train(self, x, y, lr=0.1):
+                d = (self.forward(x) - y) / len(y)
+                self.dW, self.db = x.T @ d, d.sum(axis=0)
+                self.W, self.b = self.W - lr * self.dW, self.b - lr * self.db
+        """,
+        "check_gradients(Row(), x, Y)",
+    ).check()
+    assert report, str(report)
+    assert not report.findings
 
 
 def test_an_update_may_leave_out_what_has_no_effect():

@@ -204,6 +204,11 @@ QUESTIONS = {
         "check_gradients((predict, none), x, Y)",
         "code: no gradient of 'W' is returned or stored; call it dW",
     ),
+    "no gradient of a number": (
+        "def only(x, y, W, b): return g(x, y, W, b)[0]",
+        "check_gradients((f, only), x, Y, (W, np.array(0.0)))",
+        "code: no gradient of 'b' is returned or stored; call it db",
+    ),
     "gradients in another order": (
         "def turned(x, y, W, b): return [*g(x, y, W, b)][::-1]",
         "check_gradients((f, turned), x, Y, (W, b))",
