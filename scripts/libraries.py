@@ -17,6 +17,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -300,7 +301,12 @@ def run(
 
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the last line on a process's standard error."""
+    """Return the last line on a process's standard error, or the signal that ended it.
+
+    `timeout` ends a process by SIGKILL.
+    """
+    if done.returncode < 0:
+        return f"ended by {signal.Signals(-done.returncode).name}"
     return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
 
 
