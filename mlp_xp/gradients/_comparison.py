@@ -14,6 +14,7 @@ from mlp_xp.gradients._report import GradientCheck, Row
 from mlp_xp.gradients._subject import Subject
 
 _SAMPLED, _LARGEST = 16, 8  # entries of each array that are compared
+_PAIR = 2  # entries
 _ZERO = "it is 0: never computed, or overwritten"
 _AXIS = "the axis of the samples is left: use sum(axis=0) without keepdims=True"
 _NO_AXIS = "the axis of the samples is missing: use keepdims=True"
@@ -261,14 +262,19 @@ class Comparison:
         return explain(subject.twin, gradients, reading.steps, self._same, zeros, right)
 
     def _factors(self, names: list[str]) -> list[Finding]:
-        """Return the factors of gradients that are multiples of the right ones."""
+        """Return the factors of gradients that are multiples of the right ones.
+
+        One number always is a multiple, and so are two with the sum 0. They must have
+        the factor of another gradient.
+        """
+        factors = {name: f"{self._factor(name):.4g}" for name in names}
+        large = [name for name in names if self.reading.gradients[name].size > _PAIR]
+        credible = {factors[name] for name in large} - {"0", "1"}
         findings = []
-        for name in names:
-            factor = f"{self._factor(name):.4g}"
-            if factor not in ("0", "1"):
-                findings.append(
-                    Finding((name,), (f"{factor} times the right gradient",))
-                )
+        for name, factor in factors.items():
+            if factor in credible:
+                words = f"{factor} times the right gradient"
+                findings.append(Finding((name,), (words,)))
         return findings
 
     def _factor(self, name: str) -> float:

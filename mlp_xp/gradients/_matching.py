@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain, permutations, product
 from math import prod
 from operator import eq, itemgetter
@@ -22,7 +23,7 @@ from mlp_xp.gradients._program import (
 
 _GRADIENT = r"d|dl|dj|grads?|gradients?|nabla|delta|梯度"  # a word, as in grad_W1
 _GRADIENTS = r"grads?|gradients?|nabla|deltas?|梯度"  # an object that has them
-_AFFIX = r"^(d|grad|nabla)|梯度$"  # of a word, as in dW1
+_AFFIX = r"^(d[ljce]d|d|grad|nabla)|梯度$"  # of a word, as in dW1 and dLdW1
 _GROUPS = {"params", "parameters", "param", "self", "data", "value"}
 _SAME = {
     "weights": "w",
@@ -31,7 +32,10 @@ _SAME = {
     "biases": "b",
     "bias": "b",
     "偏置": "b",
+    "input": "x",
     "inputs": "x",
+    "coef": "w",
+    "intercept": "b",
 }
 _PARAMETER = {"w", "b"}
 Key = tuple[str, ...]
@@ -47,28 +51,32 @@ class Returned(NamedTuple):
     array: Array
 
 
-def key_of(name: str) -> Key:
-    """Return the key of a name: `("w", "1")` for `params.W1` and `weights_1`."""
-    words = re.findall(r"[^\W\d_]+|\d+", name.lower())
+def key_of(name: str, *, fold: bool = True) -> Key:
+    """Return the key of a name: `("w", "1")` for `params.W1` and `weights_1`.
+
+    Without `fold`, capital letters differ from small ones.
+    """
+    words = re.findall(r"[^\W\d_]+|\d+", name.lower() if fold else name)
     return tuple(_SAME.get(word, word) for word in words if word not in _GROUPS)
 
 
-def gradient_key(name: str, known: set[str]) -> Key:
+def gradient_key(name: str, known: set[str], *, fold: bool = True) -> Key:
     """Return the key of the parameter of a gradient: `("w", "1")` for `dW1`.
 
     The result is empty for any other name. `known` are the words in the names of the
-    parameters.
+    parameters. Without `fold`, capital letters differ from small ones.
     """
     words, is_gradient = [], False
     # In a path such as `d1.W`, `d1` is a layer, but `grads.W` has gradients.
     last = name.rpartition(".")[2]
     length = len(key_of(name)) - len(key_of(last))
-    for i, word in enumerate(key_of(name)):
+    for i, word in enumerate(key_of(name, fold=fold)):
         is_in_path = i < length
-        if re.fullmatch(_GRADIENTS if is_in_path else _GRADIENT, word):
+        pattern = _GRADIENTS if is_in_path else _GRADIENT
+        if re.fullmatch(pattern, word, re.IGNORECASE):
             is_gradient = True
             continue
-        rest = re.sub(_AFFIX, "", word)
+        rest = re.sub(_AFFIX, "", word, flags=re.IGNORECASE)
         rest = _SAME.get(rest, rest)
         if not is_in_path and rest in known and word not in known:
             is_gradient, word = True, rest
@@ -179,8 +187,9 @@ def readings(
     needed = own.keys() - {*ignored}
     after = {name: outcome.state.get(name, array) for name, array in own.items()}
     changed = {name for name in own if not np.array_equal(after[name], own[name])}
-    found, named = _found(outcome, program, parameters, ignored, changed)
     rates = _rates(outcome, program)
+    steps = {name: own[name] - after[name] for name in changed} if rates else {}
+    found, named = _found(outcome, program, parameters, ignored, changed, steps)
     if changed:
         _ask_for_rate(rates, is_needed=not needed <= found.keys())
     elif needed <= named or not _are_like(found, own):
@@ -219,13 +228,20 @@ def _found(
     parameters: Mapping[str, Array],
     ignored: Collection[str],
     changed: Collection[str],
+    steps: Mapping[str, Array],
 ) -> tuple[dict[str, Array], set[str]]:
     """Return the arrays that may be gradients, by their names or their order.
 
     The second result has the parameters whose gradient is named. The `changed`
-    parameters are those of an update.
+    parameters are those of an update. Its `steps`, such as a stored `delta_W`, are no
+    gradients.
     """
     returned, stored = _returned(outcome), dict(outcome.state)
+    for name, step in steps.items():
+        rounding = 4 * np.finfo(float).eps * np.max(np.abs(parameters[name]))
+        is_step = partial(_is_up_to_sign, step, rounding)
+        stored = {path: x for path, x in stored.items() if not is_step(x)}
+        returned = [each for each in returned if not is_step(each.array)]
     for name, array in program.arrays.items():
         if changed and np.array_equal(stored.get(name, ()), array):
             del stored[name]  # not the gradient of this update
@@ -242,6 +258,13 @@ def _found(
     if named:  # the other arrays are results, and not gradients of variables
         missing = [x for x in missing if _is_expected(x, program)]
     return found | _unnamed(left, missing, parameters, ignored), named
+
+
+def _is_up_to_sign(array: Array, rounding: float, other: Any) -> bool:
+    """Return whether two arrays are equal up to their signs and rounding."""
+    if np.shape(other) != array.shape:
+        return False
+    return np.allclose(np.abs(array), np.abs(other), rtol=0, atol=rounding)
 
 
 def _is_expected(name: str, program: Program) -> bool:
@@ -271,16 +294,29 @@ def _named(
     variable, then `dW1` before `W1`, and then a short name before a long one. Arrays
     that are stored, and not returned, come last.
     """
-    names = {key_of(name): name for name in parameters}
+    # `W` and `w` differ in their letters only.
+    fold = len(set(map(key_of, parameters))) == len(parameters)
+    names = {key_of(name, fold=fold): name for name in parameters}
+    # The gradient of `P.W1` may be called `dW1`, but not the gradient of `layers[1].W`.
+    last = {name: key_of(name.rpartition(".")[2], fold=fold) for name in parameters}
+    if len({*last.values()}) == len(parameters):
+        names |= {key: name for name, key in last.items()}
     names.pop((), None)  # an argument `params`
+    if "x" in parameters:
+        names["a", "prev"] = "x"  # its gradient is often called dA_prev
     known = {word for key in names for word in key}
+    key_in = partial(gradient_key, known=known, fold=fold)
+    paths = [*stored]
+    for each in returned:
+        paths += [each.name, each.variable]
+    shift = _shift({key_in(path) for path in paths}, names.keys())
     ranked = []
     for own, variable, array in returned:
-        is_gradient = gradient_key(own, known) or gradient_key(variable, known)
+        is_gradient = key_in(own) or key_in(variable)
         for is_variable, path in enumerate((own, variable)):
-            words = gradient_key(path, known) or key_of(path)
-            # A place such as `[0]` is no name.
-            if _has_letters(path):
+            words = _shifted(key_in(path), shift) or key_of(path, fold=fold)
+            # A place such as `[0]` is no name, nor one in a list in another order.
+            if _has_letters(path) and own.endswith("".join(_places(path))):
                 rank = is_variable, not is_gradient, len(words)
                 ranked.append((rank, words, array))
     ranked.sort(key=itemgetter(0))
@@ -294,11 +330,30 @@ def _named(
                 if not is_other:
                     named.add(name)
     for path, array in stored.items():
-        key = gradient_key(path, known)
+        key = _shifted(key_in(path), shift)
         if key in names and names[key] not in found:
             found[names[key]] = np.asarray(array)
             named.add(names[key])
     return found, named
+
+
+def _places(path: str) -> list[str]:
+    """Return the places at the end of a path: `["[0]", "[1]"]` for `dW[0][1]`."""
+    return re.findall(r"\[\d+\](?=[\[\]\d]*$)", path)
+
+
+def _shift(gradients: set[Key], parameters: Collection[Key]) -> int:
+    """Return 1 if gradients count from 1, and the parameters in a list from 0."""
+    numbered = {key for key in gradients if key and key[-1].isdigit()}
+    are_lower = all(_shifted(key, 1) in parameters for key in numbered)
+    return int(bool(numbered) and are_lower and not numbered <= {*parameters})
+
+
+def _shifted(key: Key, shift: int) -> Key:
+    """Return a key with a lower number, such as `("w", "0")` for `("w", "1")`."""
+    if not key or not key[-1].isdigit():
+        return key
+    return (*key[:-1], str(int(key[-1]) - shift))
 
 
 def _unnamed(

@@ -42,6 +42,7 @@ _CLEAR_TARGET = (
     r"t|targets?|labels?|truth|true|y_?true|expected|desired|correct|标签|目标"
 )
 UNCLEAR_RATES = {"alpha", "rate"}  # also the slope of a leaky relu, or dropout
+_NUMBER_GRADIENT = r"(d|grad|nabla)\w*?_?(b|bias|w|c|intercept)\d*"
 _SEED = [*b"check_gradients"]  # no seed of the user
 
 
@@ -193,6 +194,8 @@ class Search:
         self.found: dict[str, Any] = {}
         self.places: list[tuple[Callable[[Any], None], Any]] = []
         """For each variable outside of a function, how to set it, and its value."""
+        self.writers: dict[str, Callable[[Any], None]] = {}
+        """How to set a variable, an attribute or an entry, by its name."""
         self.shared: dict[int, Any] = {}
         """Values that cannot be copied, such as open files, by their ids."""
         self._seen: dict[int, Any] = {}  # the values by their ids, which stay in use
@@ -236,7 +239,10 @@ class Search:
     def _visit_all(self, values: Mapping[Any, Any], name: str) -> None:
         """Visit the entries of a dictionary, or the attributes of an object."""
         for attribute, child in values.items():
-            self.visit(child, f"{name}.{attribute}".removeprefix("."))
+            path = f"{name}.{attribute}".removeprefix(".")
+            if isinstance(values, dict):
+                self.writers.setdefault(path, partial(setitem, values, attribute))
+            self.visit(child, path)
 
     def _visit_class(self, kind: type, name: str) -> None:
         """Visit the variables of a class, and those methods that are used."""
@@ -248,8 +254,11 @@ class Search:
             # Of a class method or a static method.
             function = getattr(child, "__func__", getter)
             if type(child) in _DATA and not is_special:
-                self.places.append((partial(setattr, kind, attribute), child))
-                self._visit_all({attribute: child}, name)
+                write = partial(setattr, kind, attribute)
+                self.places.append((write, child))
+                path = f"{name}.{attribute}".removeprefix(".")
+                self.writers.setdefault(path, write)
+                self.visit(child, path)
             elif attribute in self._used or (is_special and attribute != "__init__"):
                 self.visit(function)
             else:
@@ -277,6 +286,21 @@ class Search:
         for name, (value, write) in variables.items():
             if not isinstance(value, ModuleType):
                 self.places.append((write, value))
+                self.writers.setdefault(name, write)
+                self.visit(value, name)
+        self._visit_defaults(function)
+
+    def _visit_defaults(self, function: FunctionType) -> None:
+        """Visit the defaults of arguments, such as W in `def forward(x, W=W)`."""
+        code, defaults = function.__code__, function.__defaults__ or ()
+        names = code.co_varnames[: code.co_argcount][-len(defaults) :]
+        named = dict(zip(names, defaults, strict=False))
+        named |= function.__kwdefaults__ or {}
+        for attribute in ("__defaults__", "__kwdefaults__"):
+            write = partial(setattr, function, attribute)
+            self.places.append((write, getattr(function, attribute)))
+        for name, value in named.items():
+            if not isinstance(value, float | int | np.generic):  # no parameter
                 self.visit(value, name)
 
 
@@ -324,6 +348,7 @@ class Program:
         self.rate = rate
         search = _search(code)
         self.places, self.shared = search.places, search.shared
+        self.writers = search.writers
         self.given_names = {*Search().visit(code.given)}
         """The names of the parameters that are arguments."""
         self.arrays: dict[str, Array] = {}
@@ -337,10 +362,11 @@ class Program:
         """The values of the arrays in each run."""
 
     def run(self, values: Mapping[str, Array], *, backward: bool = False) -> Outcome:
-        """Run the program on copies, with other values of some arrays, also of x.
+        """Run the program on copies, with other values of some variables, also of x.
 
         `backward` is run only to give the loss, unless it is wanted.
         """
+        numbers = [name for name in values if name in self.numbers]
         # The copies have these arrays in place of the originals.
         memo = dict(self.shared)
         for name, array in self.arrays.items():
@@ -348,10 +374,15 @@ class Program:
         x = widened(values.get("x", self.x))
         written = []
         try:
+            for name in numbers:  # of objects that are copied
+                written.append((self.writers[name], self.numbers[name]))
+                self.writers[name](values[name])
             code = copy.deepcopy(self.code, memo)
             for write, value in self.places:
                 written.append((write, value))
                 write(copy.deepcopy(value, memo))
+            for name in numbers:  # of global variables
+                self.writers[name](values[name])
             call = _Call(x, widened(self.y), self.rate, code, self.names)
             return _run(code, call, backward=backward)
         finally:
@@ -393,7 +424,7 @@ def _run(code: Code, call: "_Call", *, backward: bool) -> Outcome:
     call.stage = "error" if is_layer else "backward"
     returned, variables = call.result(code.backward)
     if loss is None:
-        loss = _loss_in(returned)
+        loss = _loss_in(returned, variables)
     return Outcome(output, loss, returned, variables, _search(code).found)
 
 
@@ -415,15 +446,18 @@ def _number_of(result: tuple[str, Array]) -> int:
     return int(name[len(name.rstrip(_DIGITS)) :] or 0)
 
 
-def _loss_in(returned: Any) -> Any:
+def _loss_in(returned: Any, variables: Mapping[str, Any]) -> Any:
     """Return the loss in the result of `backward`, or None.
 
     Of several results, it is the first one, or the last one after a dictionary of
-    gradients. Other numbers may be gradients.
+    gradients. Other numbers may be gradients, and so is a `dj_db`.
     """
     if isinstance(returned, tuple | list) and returned:
         is_last = isinstance(returned[0], dict)
-        return _number(returned[-1:] if is_last else returned[:1])
+        returned = returned[-1] if is_last else returned[0]
+    for name, value in variables.items():
+        if value is returned and re.fullmatch(_NUMBER_GRADIENT, name.lower()):
+            return None
     return _number(returned)
 
 
@@ -447,7 +481,9 @@ class _Call:
         roles = {"input": x, "target": y, "rate": rate, "parameters": given or None}
         self.by_role = {role: each for role, each in roles.items() if each is not None}
         self.by_name = given
-        """The parameters, and the variables of `forward` at its end."""
+        """The parameters, and the results of `forward` that are variables there."""
+        self.locals: dict[str, Any] = {}
+        """All variables of `forward` at its end."""
         self.positional: list[Any] = [x]
         """The values for arguments with other names, in their order."""
         self.stage = "forward"
@@ -455,8 +491,13 @@ class _Call:
     def forward(self, function: Callable[..., Any]) -> tuple[Any, Any]:
         """Return the output and the loss, or None for each, of a forward function."""
         result, variables = self.result(function)
-        self.by_name = {**variables, **self.by_name}
         self.positional = [*result] if isinstance(result, tuple | list) else [result]
+        found = Search().visit(result).values()
+        known = {id(value) for value in (result, *self.positional, *found)}
+        # Only results can be given to another function.
+        returned = {name: x for name, x in variables.items() if id(x) in known}
+        self.by_name = {**returned, **self.by_name}
+        self.locals = {**variables}
         last = self.positional[-1]
         is_cache = isinstance(last, tuple | list | dict)
         self.by_role["cache"] = last if is_cache else result
@@ -547,16 +588,29 @@ class _Call:
                 )
             elif is_needed and parameter.kind is not parameter.VAR_KEYWORD:
                 unknown.append(name)
-        self._ask(function, {*roles.values()}, unknown)
-        arguments |= dict(zip(unknown, self.positional, strict=False))
+        taken = {id(value) for value in arguments.values()}
+        left = [value for value in self.positional if id(value) not in taken]
+        for name in [*unknown] if len(unknown) > len(left) else []:
+            if name in self.locals:
+                arguments[name] = self.locals[name]
+                unknown.remove(name)
+        self._ask(function, {*roles.values()}, unknown, len(left))
+        arguments |= dict(zip(unknown, left, strict=False))
         return inspect.BoundArguments(signature, arguments)
 
     def _ask(
-        self, function: Callable[..., Any], roles: set[str], unknown: list[str]
+        self,
+        function: Callable[..., Any],
+        roles: set[str],
+        unknown: list[str],
+        left: int,
     ) -> None:
-        """Raise an error if names do not tell the values of arguments."""
+        """Raise an error if names do not tell the values of arguments.
+
+        So many results are left for the `unknown` arguments.
+        """
         lacks_y = "target" in self.by_role.keys() - roles and self.stage != "forward"
-        is_short = len(unknown) > len(self.positional)
+        is_short = len(unknown) > left
         names = some(unknown)
         if is_short and "input" not in roles and self.stage != "loss":
             fault = f"cannot tell which argument is x or y: {names}"

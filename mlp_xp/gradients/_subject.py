@@ -136,8 +136,8 @@ class Subject:
             )
         return value
 
-    def loss(self, values: Mapping[str, Array]) -> float:
-        """Return the loss with other values of some parameters. Nothing is printed."""
+    def loss(self, values: Mapping[str, Any]) -> float:
+        """Return the loss with other values of some variables. Nothing is printed."""
         with silence():
             loss = self.program.run(values).loss
         is_real = np.asarray(loss).dtype.kind in "biuf"
@@ -234,9 +234,18 @@ class Subject:
             is_known = is_only_parameter(name) and not may_be_size
             if name in with_gradients and not role_of(name.rpartition(".")[2]):
                 is_known = True
+            is_known = is_known or self._is_trained(name, value)
             if is_known and key_of(name) not in checked:
                 skipped.append(name)
         return skipped
+
+    def _is_trained(self, name: str, value: Any) -> bool:
+        """Return whether a run changes a number on which the loss depends."""
+        if np.array_equal(self.first.state.get(name, value), value):
+            return False
+        with suppress(MlpXpError):
+            return self.loss({name: value + 1}) != self.value
+        return False
 
     def _remove_constants(self) -> list[str]:
         """Remove the arrays without a gradient, and return their names."""
