@@ -42,8 +42,8 @@ COLUMNS = (
     "times NumPy",
     "measured",
 )
-# seconds of each command, and the exit code of one that took longer
-TIMEOUT, KILLED = 300, -9
+# seconds of a check and of a trace, and the exit code of a command that took longer
+TIMEOUT, TRACE_TIMEOUT, KILLED = 300, 3600, -9
 VERDICTS = {0: "agrees", 1: "differs", 2: "refused", KILLED: "too slow"}
 # Enough for every class, and less than a megabyte: an evaluation takes no time, and
 # Cubed takes no larger array.
@@ -197,7 +197,7 @@ def check(
     alone = ""
     if done.returncode in (1, 3):
         shutil.rmtree(report)
-        done = run(library, folder, *words, "--trace")
+        done = run(library, folder, *words, "--trace", seconds=TRACE_TIMEOUT)
         note = next(
             (
                 x
@@ -274,7 +274,7 @@ def speed(library: dict[str, Any], dtype: str, folder: Path) -> tuple[str, str]:
 
 
 def run(
-    library: dict[str, Any], folder: Path, *words: str
+    library: dict[str, Any], folder: Path, *words: str, seconds: int = TIMEOUT
 ) -> subprocess.CompletedProcess[str]:
     """Run Python in a library's environment and in the folder.
 
@@ -290,7 +290,7 @@ def run(
     command = [
         "timeout",
         "--signal=KILL",
-        str(TIMEOUT),
+        str(seconds),
         str(folder / "venv" / "bin" / "python"),
         *words,
     ]
