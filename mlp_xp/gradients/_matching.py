@@ -281,6 +281,42 @@ def _ask_for_rate(rates: Mapping[str, float], *, is_needed: bool) -> None:
         raise MlpXpError(words, remedy=remedy, setting="learning_rate")
 
 
+class _Keys(NamedTuple):
+    """The keys of parameters, and how the names of their gradients are read."""
+
+    names: dict[Key, str]
+    """The parameters by their keys. A parameter may have several."""
+    fold: bool
+    """Whether capital letters are as good as small ones."""
+    shift: int = 0
+    """1 if gradients count from 1, and the parameters from 0."""
+
+    def of_gradient(self, path: str) -> Key:
+        """Return the key of the parameter of a gradient, or () for another array."""
+        known = {word for key in self.names for word in key}
+        return _shifted(gradient_key(path, known, fold=self.fold), self.shift)
+
+    def of(self, path: str) -> Key:
+        """Return the key of an array that has the name of its parameter, or `dW`."""
+        return self.of_gradient(path) or key_of(path, fold=self.fold)
+
+
+def _keys(parameters: Iterable[str], paths: Iterable[str]) -> _Keys:
+    """Return the keys of parameters, for arrays with these paths."""
+    keys = {name: key_of(name) for name in parameters}
+    fold = len({*keys.values()}) == len(keys)  # not for `W` beside `w`
+    names = {key_of(name, fold=fold): name for name in keys}
+    # The gradient of `P.W1` may be called `dW1`, but not the gradient of `layers[1].W`.
+    last = {name: key_of(name.rpartition(".")[2], fold=fold) for name in keys}
+    if len({*last.values()}) == len(keys):
+        names |= {key: name for name, key in last.items()}
+    names.pop((), None)  # an argument `params`
+    if "x" in keys:
+        names["a", "prev"] = "x"  # its gradient is often called dA_prev
+    unshifted = _Keys(names, fold)
+    return unshifted._replace(shift=_shift(map(unshifted.of_gradient, paths), names))
+
+
 def _named(
     stored: Mapping[str, Any],
     returned: list[Returned],
@@ -294,27 +330,13 @@ def _named(
     variable, then `dW1` before `W1`, and then a short name before a long one. Arrays
     that are stored, and not returned, come last.
     """
-    # `W` and `w` differ in their letters only.
-    fold = len(set(map(key_of, parameters))) == len(parameters)
-    names = {key_of(name, fold=fold): name for name in parameters}
-    # The gradient of `P.W1` may be called `dW1`, but not the gradient of `layers[1].W`.
-    last = {name: key_of(name.rpartition(".")[2], fold=fold) for name in parameters}
-    if len({*last.values()}) == len(parameters):
-        names |= {key: name for name, key in last.items()}
-    names.pop((), None)  # an argument `params`
-    if "x" in parameters:
-        names["a", "prev"] = "x"  # its gradient is often called dA_prev
-    known = {word for key in names for word in key}
-    key_in = partial(gradient_key, known=known, fold=fold)
-    paths = [*stored]
-    for each in returned:
-        paths += [each.name, each.variable]
-    shift = _shift({key_in(path) for path in paths}, names.keys())
+    both = [path for name, variable, _ in returned for path in (name, variable)]
+    keys = _keys(parameters, [*stored, *both])
     ranked = []
     for own, variable, array in returned:
-        is_gradient = key_in(own) or key_in(variable)
+        is_gradient = keys.of_gradient(own) or keys.of_gradient(variable)
         for is_variable, path in enumerate((own, variable)):
-            words = _shifted(key_in(path), shift) or key_of(path, fold=fold)
+            words = keys.of(path)
             # A place such as `[0]` is no name, nor one in a list in another order.
             if _has_letters(path) and own.endswith("".join(_places(path))):
                 rank = is_variable, not is_gradient, len(words)
@@ -322,7 +344,7 @@ def _named(
     ranked.sort(key=itemgetter(0))
     found: dict[str, Array] = {}
     named = set()
-    for key, name in names.items():
+    for key, name in keys.names.items():
         for (_, is_other, _), words, array in ranked:
             is_same = words == key or (words[-len(key) :] == key and _has_letters(key))
             if is_same and name not in found:
@@ -330,10 +352,10 @@ def _named(
                 if not is_other:
                     named.add(name)
     for path, array in stored.items():
-        key = _shifted(key_in(path), shift)
-        if key in names and names[key] not in found:
-            found[names[key]] = np.asarray(array)
-            named.add(names[key])
+        key = keys.of_gradient(path)
+        if key in keys.names and keys.names[key] not in found:
+            found[keys.names[key]] = np.asarray(array)
+            named.add(keys.names[key])
     return found, named
 
 
@@ -342,8 +364,8 @@ def _places(path: str) -> list[str]:
     return re.findall(r"\[\d+\](?=[\[\]\d]*$)", path)
 
 
-def _shift(gradients: set[Key], parameters: Collection[Key]) -> int:
-    """Return 1 if gradients count from 1, and the parameters in a list from 0."""
+def _shift(gradients: Iterable[Key], parameters: Collection[Key]) -> int:
+    """Return 1 if gradients count from 1, and the parameters from 0."""
     numbered = {key for key in gradients if key and key[-1].isdigit()}
     are_lower = all(_shifted(key, 1) in parameters for key in numbered)
     return int(bool(numbered) and are_lower and not numbered <= {*parameters})

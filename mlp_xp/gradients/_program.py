@@ -590,10 +590,10 @@ class _Call:
                 unknown.append(name)
         taken = {id(value) for value in arguments.values()}
         left = [value for value in self.positional if id(value) not in taken]
-        for name in [*unknown] if len(unknown) > len(left) else []:
-            if name in self.locals:
-                arguments[name] = self.locals[name]
-                unknown.remove(name)
+        if len(unknown) > len(left):
+            known = {name: self.locals[name] for name in unknown if name in self.locals}
+            unknown = [name for name in unknown if name not in known]
+            arguments |= known
         self._ask(function, {*roles.values()}, unknown, len(left))
         arguments |= dict(zip(unknown, left, strict=False))
         return inspect.BoundArguments(signature, arguments)
