@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import partial
 from itertools import chain, permutations, product
 from math import prod
 from operator import eq, itemgetter
@@ -24,6 +23,7 @@ from mlp_xp.gradients._program import (
 _GRADIENT = r"d|dl|dj|grads?|gradients?|nabla|delta|梯度"  # a word, as in grad_W1
 _GRADIENTS = r"grads?|gradients?|nabla|deltas?|梯度"  # an object that has them
 _AFFIX = r"^(d[ljce]d|d|grad|nabla)|梯度$"  # of a word, as in dW1 and dLdW1
+_OPTIMIZER = r"v|m|s|velocit\w*|moment\w*"
 _GROUPS = {"params", "parameters", "param", "self", "data", "value"}
 _SAME = {
     "weights": "w",
@@ -188,8 +188,7 @@ def readings(
     after = {name: outcome.state.get(name, array) for name, array in own.items()}
     changed = {name for name in own if not np.array_equal(after[name], own[name])}
     rates = _rates(outcome, program)
-    steps = {name: own[name] - after[name] for name in changed} if rates else {}
-    found, named = _found(outcome, program, parameters, ignored, changed, steps)
+    found, named = _found(outcome, program, parameters, ignored, changed)
     if changed:
         _ask_for_rate(rates, is_needed=not needed <= found.keys())
     elif needed <= named or not _are_like(found, own):
@@ -204,7 +203,13 @@ def readings(
             updates.append(Reading(found | changes, rate, steps))
     plain = Reading(found, None, steps if changed else {}, needed <= named)
     if plain.is_named:
-        return [plain._replace(rate=updates[0].rate) if len(updates) == 1 else plain]
+        named_first = plain._replace(
+            rate=updates[0].rate if len(updates) == 1 else None
+        )
+        # A stored `delta_W` may be the step that is added to W.
+        if changed and any(_is_added(steps[x], found[x], own[x]) for x in named):
+            return [*updates, named_first]
+        return [named_first]
     if not needed <= found.keys():
         return updates
     clear = {name for name in outcome.variables if name.lower() not in UNCLEAR_RATES}
@@ -228,20 +233,13 @@ def _found(
     parameters: Mapping[str, Array],
     ignored: Collection[str],
     changed: Collection[str],
-    steps: Mapping[str, Array],
 ) -> tuple[dict[str, Array], set[str]]:
     """Return the arrays that may be gradients, by their names or their order.
 
     The second result has the parameters whose gradient is named. The `changed`
-    parameters are those of an update. Its `steps`, such as a stored `delta_W`, are no
-    gradients.
+    parameters are those of an update.
     """
     returned, stored = _returned(outcome), dict(outcome.state)
-    for name, step in steps.items():
-        rounding = 4 * np.finfo(float).eps * np.max(np.abs(parameters[name]))
-        is_step = partial(_is_up_to_sign, step, rounding)
-        stored = {path: x for path, x in stored.items() if not is_step(x)}
-        returned = [each for each in returned if not is_step(each.array)]
     for name, array in program.arrays.items():
         if changed and np.array_equal(stored.get(name, ()), array):
             del stored[name]  # not the gradient of this update
@@ -260,11 +258,11 @@ def _found(
     return found | _unnamed(left, missing, parameters, ignored), named
 
 
-def _is_up_to_sign(array: Array, rounding: float, other: Any) -> bool:
-    """Return whether two arrays are equal up to their signs and rounding."""
-    if np.shape(other) != array.shape:
-        return False
-    return np.allclose(np.abs(array), np.abs(other), rtol=0, atol=rounding)
+def _is_added(step: Array, array: Array, parameter: Array) -> bool:
+    """Return whether an array was added to a parameter, up to rounding."""
+    rounding = 4 * np.finfo(float).eps * np.max(np.abs(parameter))
+    is_like = np.shape(array) == step.shape
+    return is_like and np.allclose(-step, array, rtol=0, atol=rounding)
 
 
 def _is_expected(name: str, program: Program) -> bool:
@@ -307,14 +305,32 @@ def _keys(parameters: Iterable[str], paths: Iterable[str]) -> _Keys:
     fold = len({*keys.values()}) == len(keys)  # not for `W` beside `w`
     names = {key_of(name, fold=fold): name for name in keys}
     # The gradient of `P.W1` may be called `dW1`, but not the gradient of `layers[1].W`.
-    last = {name: key_of(name.rpartition(".")[2], fold=fold) for name in keys}
-    if len({*last.values()}) == len(keys):
-        names |= {key: name for name, key in last.items()}
+    # The gradient of `layers[1].W` may be called `dW2`, and of `out.W` `dW_out`.
+    for other_key in (_last, _last_and_rest, _last_and_numbers):
+        others = {other_key(name, fold): name for name in keys}
+        if len(others) == len(keys):
+            names = others | names
     names.pop((), None)  # an argument `params`
     if "x" in keys:
         names["a", "prev"] = "x"  # its gradient is often called dA_prev
     unshifted = _Keys(names, fold)
     return unshifted._replace(shift=_shift(map(unshifted.of_gradient, paths), names))
+
+
+def _last(name: str, fold: bool) -> Key:
+    """Return the key of the last part of a path."""
+    return key_of(name.rpartition(".")[2], fold=fold)
+
+
+def _last_and_rest(name: str, fold: bool) -> Key:
+    """Return the key of a path with its last part first."""
+    return (*_last(name, fold), *key_of(name.rpartition(".")[0], fold=fold))
+
+
+def _last_and_numbers(name: str, fold: bool) -> Key:
+    """Return the key of the last part of a path, and the numbers before it."""
+    numbers = re.findall(r"\d+", name.rpartition(".")[0])
+    return (*_last(name, fold), *numbers)
 
 
 def _named(
@@ -330,10 +346,13 @@ def _named(
     variable, then `dW1` before `W1`, and then a short name before a long one. Arrays
     that are stored, and not returned, come last.
     """
+    of_optimizer = {id(x) for path, x in stored.items() if _is_of_optimizer(path)}
     both = [path for name, variable, _ in returned for path in (name, variable)]
     keys = _keys(parameters, [*stored, *both])
     ranked = []
     for own, variable, array in returned:
+        if id(array) in of_optimizer or _is_of_optimizer(variable):
+            continue
         is_gradient = keys.of_gradient(own) or keys.of_gradient(variable)
         for is_variable, path in enumerate((own, variable)):
             words = keys.of(path)
@@ -353,10 +372,17 @@ def _named(
                     named.add(name)
     for path, array in stored.items():
         key = keys.of_gradient(path)
-        if key in keys.names and keys.names[key] not in found:
+        is_new = key in keys.names and keys.names[key] not in found
+        if is_new and not _is_of_optimizer(path):
             found[keys.names[key]] = np.asarray(array)
             named.add(keys.names[key])
     return found, named
+
+
+def _is_of_optimizer(path: str) -> bool:
+    """Return whether a path is in a container of an optimizer, such as `v.dW1`."""
+    container, _, _ = path.rpartition(".")
+    return bool(re.search(rf"(^|\.)({_OPTIMIZER})$", container))
 
 
 def _places(path: str) -> list[str]:
@@ -366,7 +392,9 @@ def _places(path: str) -> list[str]:
 
 def _shift(gradients: Iterable[Key], parameters: Collection[Key]) -> int:
     """Return 1 if gradients count from 1, and the parameters from 0."""
+    stems = {key[:-1] for key in parameters if key[-1] == "0"}
     numbered = {key for key in gradients if key and key[-1].isdigit()}
+    numbered = {key for key in numbered if key[:-1] in stems}
     are_lower = all(_shifted(key, 1) in parameters for key in numbered)
     return int(bool(numbered) and are_lower and not numbered <= {*parameters})
 
@@ -392,7 +420,7 @@ def _unnamed(
         candidates += _orders(names, parameters)
     # A number is the loss, or the gradient of a number.
     arrays = [array for array in left if array.ndim > 0]
-    for values in (arrays, left, left[1:]):
+    for values in (arrays, left, left[:-1], left[1:]):
         shapes = [array.shape for array in values]
         orders = {}
         for order in candidates:

@@ -42,7 +42,9 @@ _CLEAR_TARGET = (
     r"t|targets?|labels?|truth|true|y_?true|expected|desired|correct|标签|目标"
 )
 UNCLEAR_RATES = {"alpha", "rate"}  # also the slope of a leaky relu, or dropout
-_NUMBER_GRADIENT = r"(d|grad|nabla)\w*?_?(b|bias|w|c|intercept)\d*"
+_NUMBER_GRADIENT = (
+    r"(d|grad|nabla)\w*?_?(b|bias|w|c|intercept)\d*|(b|bias|w|c)\d*_?grad\w*"
+)
 _SEED = [*b"check_gradients"]  # no seed of the user
 
 
@@ -205,22 +207,30 @@ class Search:
     def visit(self, value: Any, name: str = "") -> dict[str, Any]:
         """Add a value and everything below it. Return all that was found so far.
 
-        The first value with a name is kept. So an attribute W1 goes before a global W1.
+        Of several arrays with a name, the second is `W#2`.
         """
         if isinstance(value, float | int | np.generic):
             self.found.setdefault(name, value)
         elif id(value) not in self._seen:
             self._seen[id(value)] = value
             if isinstance(value, np.ndarray):
-                self.found.setdefault(name, value)
+                same = [each for each in self.found if each.split("#")[0] == name]
+                self.found[f"{name}#{len(same) + 1}" if same else name] = value
             elif isinstance(value, FunctionType):
-                self._visit_variables(value)
+                self._visit_variables(value, name)
+            elif isinstance(value, partial):
+                self.visit(value.func)
+                self.visit(value.args, name)
+                self._visit_all(value.keywords, name)
             elif isinstance(value, MethodType):
                 self.visit(value.__self__)
                 self.visit(value.__func__)
             elif isinstance(value, list | tuple):
                 for i, child in enumerate(value):
-                    self.visit(child, f"{name}[{i}]")
+                    path = f"{name}[{i}]"
+                    if isinstance(value, list):
+                        self.writers.setdefault(path, partial(setitem, value, i))
+                    self.visit(child, path)
             elif isinstance(value, dict):
                 self._visit_all(value, name)
             elif isinstance(value, type):
@@ -230,7 +240,10 @@ class Search:
                 for kind in type(value).__mro__:
                     for slot in vars(kind).get("__slots__", ()):
                         if hasattr(value, slot):
-                            self._visit_all({slot: getattr(value, slot)}, name)
+                            path = f"{name}.{slot}".removeprefix(".")
+                            write = partial(setattr, value, slot)
+                            self.writers.setdefault(path, write)
+                            self.visit(getattr(value, slot), path)
                     self.visit(kind, name)
             else:
                 self.shared[id(value)] = value
@@ -264,8 +277,11 @@ class Search:
             else:
                 self._unused.setdefault(attribute, []).append(function)
 
-    def _visit_variables(self, function: FunctionType) -> None:
-        """Visit the variables around a function, and the methods that it uses."""
+    def _visit_variables(self, function: FunctionType, path: str) -> None:
+        """Visit the variables around a function, and the methods that it uses.
+
+        If two functions f1 and f2 have an array W each, one of them is `f2.W`.
+        """
         known = function.__globals__
         if not _is_own(str(known.get("__name__"))):
             return
@@ -282,6 +298,11 @@ class Search:
         cells = function.__closure__ or ()
         for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
             write = partial(setattr, cell, "cell_contents")
+            if (
+                path
+                and self.found.get(name, cell.cell_contents) is not cell.cell_contents
+            ):
+                name = f"{path}.{name}"
             variables[name] = cell.cell_contents, write
         for name, (value, write) in variables.items():
             if not isinstance(value, ModuleType):
@@ -300,7 +321,8 @@ class Search:
             write = partial(setattr, function, attribute)
             self.places.append((write, getattr(function, attribute)))
         for name, value in named.items():
-            if not isinstance(value, float | int | np.generic):  # no parameter
+            is_number = isinstance(value, float | int | np.generic)
+            if not (is_number and role_of(name)):  # such as a learning rate
                 self.visit(value, name)
 
 
@@ -366,7 +388,9 @@ class Program:
 
         `backward` is run only to give the loss, unless it is wanted.
         """
-        numbers = [name for name in values if name in self.numbers]
+        numbers = [
+            name for name in values if name in self.numbers.keys() & self.writers
+        ]
         # The copies have these arrays in place of the originals.
         memo = dict(self.shared)
         for name, array in self.arrays.items():
@@ -449,11 +473,11 @@ def _number_of(result: tuple[str, Array]) -> int:
 def _loss_in(returned: Any, variables: Mapping[str, Any]) -> Any:
     """Return the loss in the result of `backward`, or None.
 
-    Of several results, it is the first one, or the last one after a dictionary of
+    Of several results, it is the first one, or the last one after a container of
     gradients. Other numbers may be gradients, and so is a `dj_db`.
     """
     if isinstance(returned, tuple | list) and returned:
-        is_last = isinstance(returned[0], dict)
+        is_last = isinstance(returned[0], dict | list | tuple)
         returned = returned[-1] if is_last else returned[0]
     for name, value in variables.items():
         if value is returned and re.fullmatch(_NUMBER_GRADIENT, name.lower()):

@@ -164,7 +164,8 @@ class Subject:
         losses = [self.value]
         for name in self._candidates():
             has_gradient = name in with_gradients
-            is_known = name in given or is_parameter(name)
+            # The second array of a name may be left from an `__init__`.
+            is_known = (name in given or is_parameter(name)) and "#" not in name
             if given and not (is_known or has_gradient):
                 continue
             value = widened(self.program.values[name])
@@ -234,7 +235,9 @@ class Subject:
             is_known = is_only_parameter(name) and not may_be_size
             if name in with_gradients and not role_of(name.rpartition(".")[2]):
                 is_known = True
-            is_known = is_known or self._is_trained(name, value)
+            # Another argument may be a parameter, or a constant.
+            is_given = name in self.program.given_names and isinstance(value, float)
+            is_known = is_known or is_given or self._is_trained(name, value)
             if is_known and key_of(name) not in checked:
                 skipped.append(name)
         return skipped

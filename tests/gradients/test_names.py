@@ -120,15 +120,104 @@ PROGRAMS = {
     "a stored step": (
         """
         class Net:
-            def __init__(self): self.W, self.lr = V, 0.1
-            def forward(self, x): return x @ self.W @ W
+            def __init__(self): self.W, self.lr = S[0], 0.1
+            def forward(self, x): return x @ self.W
             def train(self, x, y):
                 d = self.forward(x) - y
-                self.delta_W = -self.lr * FACTOR * x.T @ d @ W.T
+                self.delta_W = -self.lr * FACTOR * x.T @ d
                 self.W = self.W + self.delta_W
         """,
         "check_gradients(Net(), x, y, loss=sq)",
         {"W"},
+    ),
+    "an update that forgets the learning rate": (
+        """
+        class Net:
+            def __init__(self): self.W, self.lr = S[0], 0.1
+            def forward(self, x): return x @ self.W
+            def train(self, x, y):
+                self.dW = FACTOR * x.T @ (self.forward(x) - y)
+                self.W = self.W - self.dW
+        """,
+        "check_gradients(Net(), x, y, loss=sq)",
+        {"W"},
+    ),
+    "a list of layers, and gradients from the last one": (
+        """
+        L = [{"W": S[0]}, {"W": S[1]}]
+        def f(x): return x @ L[0]["W"] @ L[1]["W"]
+        def g(x, y):
+            d = f(x) - y
+            grads = {"dZ2": d, "dW2": (x @ L[0]["W"]).T @ d}
+            grads["dW1"] = FACTOR * x.T @ d @ L[1]["W"].T
+            return grads
+        """,
+        "check_gradients((f, g), x, y, loss=sq)",
+        {"L[0].W"},
+    ),
+    "layers with names, and gradients from the last one": (
+        """
+        enc, dec = {"W": S[0]}, {"W": S[1]}
+        def f(x): return x @ enc["W"] @ dec["W"]
+        def g(x, y):
+            d = f(x) - y
+            dW_dec, dW_enc = (x @ enc["W"]).T @ d, FACTOR * x.T @ d @ dec["W"].T
+            return dW_dec, dW_enc
+        """,
+        "check_gradients((f, g), x, y, loss=sq)",
+        {"enc.W"},
+    ),
+    "two functions with a variable of the same name": (
+        """
+        def dense(W): return lambda x: x @ W, lambda x, d: (x.T @ d, d @ W.T)
+        (f1, g1), (f2, g2) = dense(V), dense(W)
+        def f(x): return f2(f1(x))
+        def g(x, y):
+            dW2, dh = g2(f1(x), f(x) - y)
+            dW1, _ = g1(FACTOR * x, dh)
+            return dW1, dW2
+        """,
+        "check_gradients((f, g), x, y, loss=sq)",
+        {"f1.W"},
+    ),
+    "a parameter of a partial function": (
+        """
+        from functools import partial
+        def dense(x, W1): return x @ W1
+        f1 = partial(dense, W1=V)
+        def f(x, W2): return f1(x) @ W2
+        def g(x, y, W2):
+            d = f(x, W2) - y
+            dW1, dW2 = FACTOR * x.T @ d @ W2.T, f1(x).T @ d
+            return dW1, dW2
+        """,
+        "check_gradients((f, g), x, y, {'W2': W}, loss=sq)",
+        {"f1.W1"},
+    ),
+    "a loss after the gradients": (
+        """
+        def f(x, w, b): return x @ w + b
+        def g(x, y, w, b):
+            d = f(x, w, b) - y
+            return (x.T @ d, FACTOR * d.sum()), sq(d, 0)
+        """,
+        "check_gradients((f, g), x, y[:, 0], (V[:, 0], 0.5))",
+        {"b"},
+    ),
+    "a velocity beside the gradients": (
+        """
+        P, v = {"W1": V, "W2": W}, {"dW1": 0 * V, "dW2": 0 * W}
+        def f(x): return x @ P["W1"] @ P["W2"]
+        def train(x, y, lr=0.1):
+            d = f(x) - y
+            grads = {"dW1": FACTOR * x.T @ d @ P["W2"].T, "dW2": (x @ P["W1"]).T @ d}
+            for i in "12":
+                v["dW" + i] = 0.9 * v["dW" + i] + 0.1 * grads["dW" + i]
+                P["W" + i] = P["W" + i] - lr * v["dW" + i]
+            return P, v, grads
+        """,
+        "check_gradients((f, train), x, y, loss=sq)",
+        {"P.W1"},
     ),
     "the gradient of a number before the others": (
         """
@@ -218,8 +307,18 @@ def test_each_gradient_is_compared_with_its_parameter(text, call, names):
             m, c = m - lr * x.T @ d, c - 7 * lr * d.sum()
         net = f, train
         """,
+        """
+        class Net:
+            __slots__ = "m", "c"
+            def __init__(self): self.m, self.c = V[:, 0], 0.5
+            def forward(self, x): return x @ self.m + self.c
+            def train(self, x, y, lr=0.1):
+                d = self.forward(x) - y
+                self.m, self.c = self.m - lr * x.T @ d, self.c - 7 * lr * d.sum()
+        net = Net()
+        """,
     ],
-    ids=["attribute", "class attribute of integers", "global variable"],
+    ids=["attribute", "class attribute of integers", "global variable", "slot"],
 )
 def test_a_number_that_is_trained_is_not_checked(text):
     report = checked(text, "check_gradients(net, x, y[:, 0], loss=sq)", 1)
@@ -261,3 +360,45 @@ def test_the_gradient_of_a_number_is_no_loss():
     """
     with pytest.raises(MlpXpError, match="your outputs are not probabilities"):
         checked(text, "check_gradients((f, g), x, y[:, 0], (V[:, 0], 0.5))", 1)
+
+
+def test_a_number_with_a_gradient_as_a_default_is_not_checked():
+    text = """
+    def f(x, w=V[:, 0], b=0.5): return x @ w + b
+    def g(x, y):
+        d = f(x) - y
+        dw, db = x.T @ d, 7 * d.sum()
+        return dw, db
+    """
+    report = checked(text, "check_gradients((f, g), x, y[:, 0], loss=sq)", 1)
+    assert report.verdict == "not checked: b; right: w"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "unpacked", "said"),
+    [("m, c", "m, c = m, c", "c; right: m"), ("q", "m, c = q", "q[1]; right: q[0]")],
+)
+def test_a_given_number_of_another_name_is_not_checked(parameters, unpacked, said):
+    text = f"""
+    def f(x, {parameters}):
+        {unpacked}
+        return x @ m + c
+    def g(x, y, {parameters}):
+        {unpacked}
+        d = x @ m + c - y
+        return x.T @ d, 7 * d.sum()
+    """
+    call = "check_gradients((f, g), x, y[:, 0], (V[:, 0], 0.5), loss=sq)"
+    assert checked(text, call, 1).verdict == f"not checked: {said}"
+
+
+def test_a_program_may_keep_its_losses_in_a_list():
+    text = """
+    losses = [0.0]
+    def f(x): return x @ S[0]
+    def g(x, y):
+        losses[0] = sq(f(x), y)
+        return FACTOR * x.T @ (f(x) - y)
+    """
+    assert checked(text, "check_gradients((f, g), x, y, loss=sq)", 1)
+    assert not checked(text, "check_gradients((f, g), x, y, loss=sq)", 7)
