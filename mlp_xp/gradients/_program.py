@@ -298,20 +298,16 @@ class Search:
         cells = function.__closure__ or ()
         for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
             write = partial(setattr, cell, "cell_contents")
-            if (
-                path
-                and self.found.get(name, cell.cell_contents) is not cell.cell_contents
-            ):
-                name = f"{path}.{name}"
-            variables[name] = cell.cell_contents, write
+            value = cell.cell_contents
+            variables[self._name_of(name, value, path)] = value, write
         for name, (value, write) in variables.items():
             if not isinstance(value, ModuleType):
                 self.places.append((write, value))
                 self.writers.setdefault(name, write)
                 self.visit(value, name)
-        self._visit_defaults(function)
+        self._visit_defaults(function, path)
 
-    def _visit_defaults(self, function: FunctionType) -> None:
+    def _visit_defaults(self, function: FunctionType, path: str) -> None:
         """Visit the defaults of arguments, such as W in `def forward(x, W=W)`."""
         code, defaults = function.__code__, function.__defaults__ or ()
         names = code.co_varnames[: code.co_argcount][-len(defaults) :]
@@ -323,7 +319,12 @@ class Search:
         for name, value in named.items():
             is_number = isinstance(value, float | int | np.generic)
             if not (is_number and role_of(name)):  # such as a learning rate
-                self.visit(value, name)
+                self.visit(value, self._name_of(name, value, path))
+
+    def _name_of(self, name: str, value: Any, path: str) -> str:
+        """Return the name of a function's own variable, or `f2.W` if W is another."""
+        is_other = self.found.get(name, value) is not value
+        return f"{path}.{name}" if path and is_other else name
 
 
 def _is_own(module: str) -> bool:

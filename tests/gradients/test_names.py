@@ -180,6 +180,19 @@ PROGRAMS = {
         "check_gradients((f, g), x, y, loss=sq)",
         {"f1.W"},
     ),
+    "two functions with a default of the same name": (
+        """
+        def f1(x, W=V): return x @ W
+        def f2(x, W=W): return x @ W
+        def f(x): return f2(f1(x))
+        def g(x, y):
+            d = f(x) - y
+            dW1, dW2 = x.T @ d @ W.T, FACTOR * f1(x).T @ d
+            return dW1, dW2
+        """,
+        "check_gradients((f, g), x, y, loss=sq)",
+        {"W"},
+    ),
     "a parameter of a partial function": (
         """
         from functools import partial
