@@ -233,7 +233,9 @@ class Subject:
             # A positive integer b or B may be the size of a batch.
             may_be_size = isinstance(value, int | np.integer) and value > 0
             is_known = is_only_parameter(name) and not may_be_size
-            if name in with_gradients and not role_of(name.rpartition(".")[2]):
+            role = role_of(name.rpartition(".")[2])
+            # With a gradient, an alpha is the slope of a PReLU, and no learning rate.
+            if name in with_gradients and role in ("", "rate"):
                 is_known = True
             # Another argument may be a parameter, or a constant.
             is_given = name in self.program.given_names and isinstance(value, float)

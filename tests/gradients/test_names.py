@@ -405,6 +405,21 @@ def test_a_given_number_of_another_name_is_not_checked(parameters, unpacked, sai
     assert checked(text, call, 1).verdict == f"not checked: {said}"
 
 
+def test_a_slope_with_a_gradient_is_not_checked():
+    text = """
+    class PReLU:
+        def __init__(self): self.alpha = 0.25
+        def forward(self, x):
+            self.x = x
+            return np.where(x > 0, x, self.alpha * x)
+        def backward(self, dout):
+            self.dalpha = 7 * np.sum(dout * self.x * (self.x < 0))
+            return dout * np.where(self.x > 0, 1, self.alpha)
+    """
+    report = checked(text, "check_gradients(PReLU(), x)", 1)
+    assert report.verdict == "not checked: alpha; right: x"
+
+
 def test_a_program_may_keep_its_losses_in_a_list():
     text = """
     losses = [0.0]
