@@ -203,9 +203,9 @@ def readings(
             updates.append(Reading(found | changes, rate, steps))
     plain = Reading(found, None, steps if changed else {}, needed <= named)
     if plain.is_named:
-        named_first = plain._replace(
-            rate=updates[0].rate if len(updates) == 1 else None
-        )
+        named_first = plain
+        if len(updates) == 1:
+            named_first = plain._replace(rate=updates[0].rate)
         # A stored `delta_W` may be the step that is added to W.
         if changed and any(_is_added(steps[x], found[x], own[x]) for x in named):
             return [*updates, named_first]
@@ -304,8 +304,8 @@ def _keys(parameters: Iterable[str], paths: Iterable[str]) -> _Keys:
     keys = {name: key_of(name) for name in parameters}
     fold = len({*keys.values()}) == len(keys)  # not for `W` beside `w`
     names = {key_of(name, fold=fold): name for name in keys}
-    # The gradient of `P.W1` may be called `dW1`, but not the gradient of `layers[1].W`.
-    # The gradient of `layers[1].W` may be called `dW2`, and of `out.W` `dW_out`.
+    # The gradient of `P.W1` may be called `dW1`, of `layers[1].W` `dW2`, and of `out.W`
+    # `dW_out`.
     for other_key in (_last, _last_and_rest, _last_and_numbers):
         others = {other_key(name, fold): name for name in keys}
         if len(others) == len(keys):
@@ -346,12 +346,15 @@ def _named(
     variable, then `dW1` before `W1`, and then a short name before a long one. Arrays
     that are stored, and not returned, come last.
     """
-    of_optimizer = {id(x) for path, x in stored.items() if _is_of_optimizer(path)}
+    of_optimizer = set()
+    for path, array in stored.items():
+        if _is_of_optimizer(path, parameters):
+            of_optimizer.add(id(array))
     both = [path for name, variable, _ in returned for path in (name, variable)]
     keys = _keys(parameters, [*stored, *both])
     ranked = []
     for own, variable, array in returned:
-        if id(array) in of_optimizer or _is_of_optimizer(variable):
+        if id(array) in of_optimizer or _is_of_optimizer(variable, parameters):
             continue
         is_gradient = keys.of_gradient(own) or keys.of_gradient(variable)
         for is_variable, path in enumerate((own, variable)):
@@ -373,16 +376,22 @@ def _named(
     for path, array in stored.items():
         key = keys.of_gradient(path)
         is_new = key in keys.names and keys.names[key] not in found
-        if is_new and not _is_of_optimizer(path):
+        if is_new and id(array) not in of_optimizer:
             found[keys.names[key]] = np.asarray(array)
             named.add(keys.names[key])
     return found, named
 
 
-def _is_of_optimizer(path: str) -> bool:
-    """Return whether a path is in a container of an optimizer, such as `v.dW1`."""
+def _is_of_optimizer(path: str, parameters: Iterable[str]) -> bool:
+    """Return whether a path is in a container of an optimizer, such as `v.dW1`.
+
+    A container of parameters is none, whatever its name.
+    """
     container, _, _ = path.rpartition(".")
-    return bool(re.search(rf"(^|\.)({_OPTIMIZER})$", container))
+    is_named = re.search(rf"(^|\.)({_OPTIMIZER})$", container)
+    return bool(is_named) and container not in {
+        x.rpartition(".")[0] for x in parameters
+    }
 
 
 def _places(path: str) -> list[str]:

@@ -240,22 +240,27 @@ class Search:
                 for kind in type(value).__mro__:
                     for slot in vars(kind).get("__slots__", ()):
                         if hasattr(value, slot):
-                            path = f"{name}.{slot}".removeprefix(".")
                             write = partial(setattr, value, slot)
-                            self.writers.setdefault(path, write)
-                            self.visit(getattr(value, slot), path)
+                            child = getattr(value, slot)
+                            self._visit_attribute(name, slot, child, write)
                     self.visit(kind, name)
             else:
                 self.shared[id(value)] = value
         return self.found
 
-    def _visit_all(self, values: Mapping[Any, Any], name: str) -> None:
+    def _visit_all(self, values: dict[Any, Any], name: str) -> None:
         """Visit the entries of a dictionary, or the attributes of an object."""
         for attribute, child in values.items():
-            path = f"{name}.{attribute}".removeprefix(".")
-            if isinstance(values, dict):
-                self.writers.setdefault(path, partial(setitem, values, attribute))
-            self.visit(child, path)
+            write = partial(setitem, values, attribute)
+            self._visit_attribute(name, attribute, child, write)
+
+    def _visit_attribute(
+        self, name: str, attribute: Any, child: Any, write: Callable[[Any], None]
+    ) -> None:
+        """Visit an attribute of an object, or an entry of a dictionary."""
+        path = f"{name}.{attribute}".removeprefix(".")
+        self.writers.setdefault(path, write)
+        self.visit(child, path)
 
     def _visit_class(self, kind: type, name: str) -> None:
         """Visit the variables of a class, and those methods that are used."""
@@ -269,9 +274,7 @@ class Search:
             if type(child) in _DATA and not is_special:
                 write = partial(setattr, kind, attribute)
                 self.places.append((write, child))
-                path = f"{name}.{attribute}".removeprefix(".")
-                self.writers.setdefault(path, write)
-                self.visit(child, path)
+                self._visit_attribute(name, attribute, child, write)
             elif attribute in self._used or (is_special and attribute != "__init__"):
                 self.visit(function)
             else:
@@ -389,9 +392,7 @@ class Program:
 
         `backward` is run only to give the loss, unless it is wanted.
         """
-        numbers = [
-            name for name in values if name in self.numbers.keys() & self.writers
-        ]
+        numbers = values.keys() & self.numbers.keys() & self.writers.keys()
         # The copies have these arrays in place of the originals.
         memo = dict(self.shared)
         for name, array in self.arrays.items():

@@ -232,6 +232,17 @@ PROGRAMS = {
         "check_gradients((f, train), x, y, loss=sq)",
         {"P.W1"},
     ),
+    "a network called m": (
+        """
+        class Model:
+            def __init__(self): self.W = S[0]
+        m = Model()
+        def f(x): return x @ m.W
+        def g(x, y): m.dW = FACTOR * x.T @ (f(x) - y)
+        """,
+        "check_gradients((f, g), x, y, loss=sq)",
+        {"m.W"},
+    ),
     "the gradient of a number before the others": (
         """
         def f(x, w, b): return x @ w + b
