@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import cupy_signatures
 import cupy_stand_in
 import numpy as np
 import pytest
@@ -174,6 +175,44 @@ def test_indices_wrap_around(cupy):
     rows = HOST[[0, 1, 1]].tolist()
     assert cupy.take(x, indices, axis=0).tolist() == x[indices].tolist() == rows
     assert x[0, indices].tolist() == x[..., 0, indices].tolist() == [2, 2, 2]
+
+
+ONLY_NUMPY: list[Callable[[Any], Any]] = [
+    np.spacing,
+    lambda x: np.insert(x, 0, 1),
+    lambda x: np.exp(x, subok=False),
+    lambda x: np.sum(x, initial=1),
+    lambda x: x.sum(initial=1),
+    lambda x: np.clip(x, min=0, max=1),
+    lambda x: np.round(x, 1).argsort(stable=True),
+]
+
+
+@pytest.mark.parametrize("call", ONLY_NUMPY)
+def test_what_only_numpy_has_is_refused(call, cupy):
+    call(HOST)
+    with pytest.raises(TypeError):
+        call(cupy.asarray(HOST))
+    assert not hasattr(cupy, "spacing")
+    assert not hasattr(cupy, "insert")
+
+
+@pytest.mark.needs("cupy")
+def test_it_has_only_what_cupy_has():
+    # The real CuPy can be imported without a GPU.
+    real = dict(line.partition("(")[::2] for line in cupy_signatures.read_lines())
+    text = cupy_signatures.FILE.read_text("utf-8")
+    listed = dict(line.partition("(")[::2] for line in text.splitlines())
+    assert not listed.keys() - real.keys()
+    for name, parameters in listed.items():
+        names = re.findall(r"\*{0,2}\b\w+", parameters)
+        assert not {*names} - {*re.findall(r"\*{0,2}\b\w+", real[name])}, name
+    with cupy_stand_in.installed():
+        import cupy
+
+        assert not {*cupy.__all__} - listed.keys()
+        public = {f"ndarray.{name}" for name in dir(cupy.ndarray) if name[0] != "_"}
+    assert not public - listed.keys()
 
 
 def test_no_overflow_warns(cupy):

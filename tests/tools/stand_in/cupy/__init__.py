@@ -8,46 +8,47 @@ with NumPy arrays, 0-dimensional arrays where NumPy returns scalars, index array
 wrap around, no floating-point warnings, and a switch that forbids the host to read
 values.
 
-It has NumPy's functions, more than CuPy's. It cannot show a GPU's rounding, speed,
-kernels, libraries, asynchrony, or several devices.
+Its functions are NumPy's, with the names and the parameters of CuPy's. It cannot show a
+GPU's rounding, speed, kernels, libraries, asynchrony, or several devices.
 """
+
+from types import ModuleType
 
 import numpy as np
 
 from cupy import cuda  # noqa: F401
 from cupy._array import array, asarray, asnumpy, functions, ndarray, on_device  # noqa: F401
+from cupy._signatures import SIGNATURES
 
 __version__ = "14.2.0+stand-in"
 _OWN = {"array", "asarray", "asnumpy", "cuda", "fft", "linalg", "ndarray", "take"}
 
-for _name, _value in vars(np).items():
-    if (
-        _name not in (*_OWN, "test")
-        and not _name.startswith("_")
-        and type(_value) is not type(np)
-    ):
-        if callable(_value) and not isinstance(_value, type):
-            # The shape of the result of these depends on values.
-            _value = functions[_name] = on_device(
-                _value, reads=_name in ("nonzero", "unique")
-            )
-        globals()[_name] = _value
+for _name in SIGNATURES.keys() & vars(np).keys() - _OWN:
+    _value = getattr(np, _name)
+    if isinstance(_value, ModuleType):
+        continue
+    if callable(_value) and not isinstance(_value, type):
+        # The shape of the result of these depends on values.
+        _reads = _name in ("nonzero", "unique")
+        _value = functions[_name] = on_device(_value, _name, reads=_reads)
+    globals()[_name] = _value
 __all__ = [
     name
     for name in globals()
-    if not name.startswith("_") and name not in ("functions", "np", "on_device")
+    if not name.startswith("_")
+    and name not in ("functions", "np", "on_device", "ModuleType", "SIGNATURES")
 ]
 __all__ += ["fft", "linalg", "take"]
 
 
-def take(a, indices, axis=None):
+def _take(a, indices, axis=None, out=None):
     """Return elements along an axis; indices out of range wrap around.
 
     Source: cupy/_core/_routines_indexing.pyx, `_take`.
     """
-    return on_device(np.take)(a, indices, axis=axis, mode="wrap")
+    return np.take(a, indices, axis, out, mode="wrap")
 
 
-functions["take"] = take
+take = functions["take"] = on_device(_take, "take")
 
 from cupy import fft, linalg  # noqa: E402 - they need the functions

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from cupy._signatures import SIGNATURES
 from cupy.cuda import Device
 
 # NumPy's protocols find functions by name (cupy/_core/core.pyx, `__array_ufunc__` and
@@ -83,20 +84,24 @@ def unwrap(argument: Any) -> Any:
     return argument
 
 
-def on_device(function: Callable[..., Any], reads: bool = False) -> Callable[..., Any]:
-    """Return a function of NumPy for device arrays.
+def on_device(
+    function: Callable[..., Any], name: str, reads: bool = False
+) -> Callable[..., Any]:
+    """Return a function of NumPy for device arrays, with CuPy's parameters.
 
     A GPU gives no floating-point warnings.
 
-    CuPy has NumPy's dtype rules (NEP 50; core_tests/test_nep50_examples.py). reads:
-    whether the host must read values.
+    CuPy has NumPy's dtype rules (NEP 50; core_tests/test_nep50_examples.py). name: its
+    name in CuPy, such as "ndarray.sum". reads: whether the host must read values.
+    Raises TypeError for arguments that only NumPy's function takes.
     """
+    signature = SIGNATURES[name]
 
-    def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        signature.bind(*args, **kwargs)
         if reads:
-            host_reads(function.__name__)
-        if out is not None:
-            kwargs["out"] = out
+            host_reads(name)
+        out = kwargs.get("out")
         with np.errstate(all="ignore"):
             result = function(
                 *map(unwrap, args),
@@ -104,7 +109,7 @@ def on_device(function: Callable[..., Any], reads: bool = False) -> Callable[...
             )
         return wrap(result) if out is None else out
 
-    call.__name__ = call.__qualname__ = function.__name__
+    call.__name__ = call.__qualname__ = name.rpartition(".")[2]
     return call
 
 
@@ -299,4 +304,4 @@ for _name in _ATTRIBUTES.split():
         property(lambda self, name=_name: wrap(getattr(self._host, name))),
     )
 for _name in _METHODS.split():
-    setattr(ndarray, _name, on_device(getattr(np.ndarray, _name)))
+    setattr(ndarray, _name, on_device(getattr(np.ndarray, _name), f"ndarray.{_name}"))
