@@ -1,8 +1,9 @@
 # `make train` and `make test` install what they need into .venv and change nothing else on the machine.
 # To use another Python: `make PYTHON=python3.13 test`. To pass options to the script or to pytest:
-# `make train ARGS="--epochs 1"`.
+# `make train ARGS="--epochs 1"`. For another environment than .venv: `make VENV=.venv-docs docs`.
 PYTHON ?= python3
-BIN = .venv/bin
+VENV = .venv
+BIN = $(VENV)/bin
 # Tests in one file share expensive fixtures, so one process runs all tests of a file.
 PYTEST = -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
@@ -20,11 +21,11 @@ GPU_PARTS = "$(PYTEST) -m gpu" \
 
 .PHONY: train test bare test-all docs notebooks mutants torture gpu lint types check dist publishable smoke clean
 
-train: .venv/plots
+train: $(VENV)/plots
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
 
 # One thread per process, so that the processes do not compete.
-test: .venv/test
+test: $(VENV)/test
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m 'not slow' $(ARGS)
 
 # The quick tests that need no extra, in an environment with only the required packages.
@@ -35,26 +36,26 @@ bare:
 
 # Adds the slow tests and every installed backend, and lists the 20 slowest tests at the end. Some files have minutes of
 # slow tests, so a process that has finished takes over tests from another process.
-test-all: .venv/test
+test-all: $(VENV)/test
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) --dist=worksteal --durations=20 $(ARGS)
 
 # The documentation as a site in build/site. `.venv/bin/mkdocs serve` shows it while you write it. Material warns of
 # MkDocs 2. The warning is switched off, because the extra `docs` excludes MkDocs 2.
-docs: .venv/docs
+docs: $(VENV)/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 # Executes docs/*.ipynb and writes their outputs. `make test-all` compares them.
-notebooks: .venv/test
+notebooks: $(VENV)/test
 	$(BIN)/python tests/tools/notebooks.py $(ARGS)
 
 # Tests the core with thousands of small faults, one at a time, to find faults that no test notices: docs/mutants.md.
 # `make mutants ARGS="mlp_xp.core.plan.*"` tests some of them.
-mutants: .venv/mutation
+mutants: $(VENV)/mutation
 	$(BIN)/python tests/tools/mutants.py $(ARGS)
 
 # Kills, faults of the disk, loss of power, two processes in one folder: docs/reliability.md. It takes at most 20 minutes.
 # Examples: `make torture ARGS="--minutes 60"`, `make torture ARGS="kills --backends numpy"`.
-torture: .venv/test
+torture: $(VENV)/test
 	$(BIN)/python tests/tools/torture.py $(ARGS)
 
 # Tests, parity check and benchmark on an NVIDIA GPU. All parts run, even if one fails. TF32 is off, because it multiplies
@@ -80,7 +81,7 @@ endif
 	.venv-gpu/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[gpu-cuda$*]'
 	@touch $@
 
-lint: .venv/dev
+lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
@@ -89,13 +90,13 @@ lint: .venv/dev
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
-types: .venv/dev
+types: $(VENV)/dev
 	$(BIN)/mypy
 
 check: lint types test
 
 # Builds the sdist from the repository, and the wheel from the sdist.
-dist: .venv/dist
+dist: $(VENV)/dist
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/twine check --strict dist/*
@@ -115,15 +116,15 @@ smoke: dist
 	$(BIN)/python tests/tools/smoke.py dist/*.whl
 
 # A venv whose creation failed may have a python but no pip. It is removed, because make would take it for complete.
-.venv/bin/python:
+$(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "mlp_xp needs Python 3.11 or newer; choose one with: make PYTHON=python3.13"; exit 1; }
-	@$(PYTHON) -m venv --clear .venv || \
-	  { rm -rf .venv; echo "$(PYTHON) cannot create a virtual environment (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || \
+	  { rm -rf $(VENV); echo "$(PYTHON) cannot create a virtual environment (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 
-# .venv/NAME: the extra NAME of pyproject.toml is installed. pip compiles no bytecode, because compiling everything takes as
+# $(VENV)/NAME: the extra NAME of pyproject.toml is installed. pip compiles no bytecode, because compiling everything takes as
 # long as the rest. Python compiles each module when it is first imported.
-.venv/%: .venv/bin/python pyproject.toml
+$(VENV)/%: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[$*]'
 	@touch $@
 
