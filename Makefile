@@ -129,4 +129,4 @@ $(VENV)/%: $(VENV)/bin/python pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-gpu build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf .venv .venv-* build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -244,10 +244,10 @@ class RunFolder(LockedFolder):
         raise RunError(fault, file=self.path / CONFIG, remedy="give the run's own data")
 
     def check_ended(self) -> None:
-        """Raise RunError if a file of a run that has ended is damaged.
+        """Raise RunError if a run that has ended is damaged.
 
-        The files with checksums are read, and the settings in config.json are compared
-        with the settings in the checkpoint.
+        Its model, checkpoint, result and training rows are read, and the settings in
+        config.json are compared with the settings in the checkpoint.
         """
         saved = read_settings(self.path / CHECKPOINT)
         check_unchanged(saved, self.settings(), self.path / CONFIG)

@@ -35,8 +35,6 @@ def read_parameters(value: Any) -> str:
         signature = inspect.signature(value)
     except ValueError:
         signature = read_documented(value.__doc__ or "")
-    if signature is None:
-        return ""
     parameters = [
         each.replace(
             annotation=each.empty,
@@ -47,14 +45,13 @@ def read_parameters(value: Any) -> str:
     return str(inspect.Signature(parameters)).replace("Ellipsis", "...")
 
 
-def read_documented(documentation: str) -> inspect.Signature | None:
+def read_documented(documentation: str) -> inspect.Signature:
     """Return the signature with which the documentation begins.
 
     `inspect` knows no signature of ufuncs and of compiled functions.
     """
     match = re.match(r"[\w.]+\((.*?)\)( -> \w+)?$", documentation, re.MULTILINE)
-    if match is None:
-        return None
+    assert match, documentation
     inside = match[1].replace("\\", "")
     inside = inside.replace("[, out1, out2], / [, out=(None, None)]", ", /, out=None")
     inside = re.sub(r"\b\w+ (?=\w)", "", inside)  # types, as in `int axis`

@@ -23,7 +23,7 @@ from cupy._signatures import SIGNATURES
 __version__ = "14.2.0+stand-in"
 _OWN = {"array", "asarray", "asnumpy", "cuda", "fft", "linalg", "ndarray", "take"}
 
-for _name in SIGNATURES.keys() & vars(np).keys() - _OWN:
+for _name in sorted(SIGNATURES.keys() & vars(np).keys() - _OWN):
     _value = getattr(np, _name)
     if isinstance(_value, ModuleType):
         continue

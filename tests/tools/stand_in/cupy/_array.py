@@ -98,10 +98,9 @@ def on_device(
     signature = SIGNATURES[name]
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        signature.bind(*args, **kwargs)
+        out = signature.bind(*args, **kwargs).arguments.get("out")
         if reads:
             host_reads(name)
-        out = kwargs.get("out")
         with np.errstate(all="ignore"):
             result = function(
                 *map(unwrap, args),
