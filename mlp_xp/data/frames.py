@@ -125,7 +125,7 @@ def array_of(column: Any) -> np.ndarray:
     """
     if hasattr(column, "isna"):  # pandas, which has several kinds of gaps
         array = column.to_numpy()
-        has_gaps = not isinstance(column.dtype, np.dtype) and column.hasnans
+        has_gaps = not isinstance(column.dtype, np.dtype) and column.isna().any()
         if has_gaps or array.dtype.kind == "O":
             return column.to_numpy(object, na_value=None)
         return array

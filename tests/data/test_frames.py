@@ -93,6 +93,8 @@ EXACT = 2**53 + 1  # which float64 rounds to 2**53
         pd.Series([EXACT, None, EXACT - 1], dtype="Int64"),
         pd.Series([EXACT, None, EXACT - 1], dtype="Int64").astype("category"),
         pd.Series([EXACT, None, EXACT - 1], dtype=pd.ArrowDtype(pa.int64())),
+        pd.array([EXACT, None, EXACT - 1], "Int64"),
+        pd.Categorical(pd.array([EXACT, None, EXACT - 1], "Int64")),
         pl.Series([EXACT, None, EXACT - 1]),
         pa.chunked_array([[EXACT, None], [EXACT - 1]]),
     ],
