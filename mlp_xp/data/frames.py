@@ -117,15 +117,23 @@ def _is_known(X: Any) -> bool:
 
 
 def array_of(column: Any) -> np.ndarray:
-    """Return a column as a host array, (n,). In arrays of objects, gaps are None."""
+    """Return a column as a host array, (n,).
+
+    Beside gaps, an array of numbers would hold floats, which round large whole numbers.
+    Such a column becomes an array of objects, with None for a gap. NumPy's own columns
+    in pandas stay as they are.
+    """
     if hasattr(column, "isna"):  # pandas, which has several kinds of gaps
         array = column.to_numpy()
-        if array.dtype.kind == "O":
+        has_gaps = not isinstance(column.dtype, np.dtype) and column.hasnans
+        if has_gaps or array.dtype.kind == "O":
             return column.to_numpy(object, na_value=None)
         return array
-    # pyarrow, which would convert gaps to other values
-    if hasattr(column, "type") and column.null_count:
-        return np.array(column.to_pylist(), object)
+    if hasattr(column, "null_count"):  # polars and pyarrow
+        is_arrow = hasattr(column, "to_pylist")
+        if column.null_count if is_arrow else column.null_count():
+            values = column.to_pylist() if is_arrow else column.to_list()
+            return np.array(values, object)
     return np.asarray(column)
 
 

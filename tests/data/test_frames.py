@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from data_sets import FRAMES, data_frame
 
+from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.columns import Columns, as_days
 from mlp_xp.data.frames import table_of, take_labels
 from mlp_xp.errors import DatasetError
@@ -81,6 +82,27 @@ def test_what_only_some_libraries_have() -> None:
         table_of(X)
         for X in (np.eye(2), [[1]], frame["mixed"], pl.Series([1]), pa.array([1]), None)
     ] == [None] * 6
+
+
+EXACT = 2**53 + 1  # which float64 rounds to 2**53
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([EXACT, None, EXACT - 1], dtype="Int64"),
+        pd.Series([EXACT, None, EXACT - 1], dtype="Int64").astype("category"),
+        pd.Series([EXACT, None, EXACT - 1], dtype=pd.ArrowDtype(pa.int64())),
+        pl.Series([EXACT, None, EXACT - 1]),
+        pa.chunked_array([[EXACT, None], [EXACT - 1]]),
+    ],
+)
+def test_whole_numbers_beside_a_gap_are_exact(column: Any) -> None:
+    labels, _ = take_labels("y", column)
+    assert labels.tolist() == [EXACT, None, EXACT - 1]
+    whole = labels[[0, 2]]
+    outputs = from_arrays([[1.0], [2.0]], whole, task="classes").signature.outputs
+    assert outputs == (str(EXACT - 1), str(EXACT))
 
 
 def test_categories_of_text_are_known_in_other_kinds_of_columns() -> None:

@@ -82,6 +82,20 @@ def test_rows_without_a_label_are_left_out_of_both_tables(tmp_path: Path) -> Non
     assert_same_data(dataset, whole, open_backend())
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_whole_numbers_beside_a_gap_stay_exact(tmp_path: Path) -> None:
+    """As labels, and in the columns that predict repeats."""
+    large = 2**53 + 1
+    names = [None, *[large, large - 1] * 20]
+    columns = {"area": [*AREA, 1.0], "y": names, "id": [large, 1, *[None] * 39]}
+    path, run = write(tmp_path / "t.parquet", columns), tmp_path / "run"
+    words = "--label y --task classes --drop-unlabelled --exclude id --epochs 1"
+    assert call("train", "--data-dir", path, *words.split(), "--run-dir", run).code == 0
+    assert load_run(run).signature.outputs == (str(large - 1), str(large))
+    out = call("predict", run, path, "--csv", "--keep", "id").out.splitlines()
+    assert [line.split(",")[1] for line in out[:4]] == ["id", str(large), "1", ""]
+
+
 # Percentages.
 
 
