@@ -142,8 +142,6 @@ def _regular_rows(piece: bytes, line: int, layout: _Layout) -> _Rows | None:
         # A line of tabs is not an empty line where tabs separate the columns.
         if widths[i] > 1 or plain[starts[i] : ends[i]].decode("utf-8").strip():
             return None
-    if layout.width == 1:
-        is_row = starts < ends
 
     newlines = np.flatnonzero(np.frombuffer(plain, np.uint8) == _NEWLINE)
     lines = line + np.searchsorted(newlines, starts)
@@ -239,24 +237,25 @@ def read_rows(
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a CSV file with the number of their first line.
 
-    Empty rows are left out. lines: text with fields that may be quoted as in RFC 4180.
-    number: the number of the first line. width: the number of columns; 0 for the number
-    in the first row. Raises DatasetError for text in another form, and for a row with
-    more or fewer fields.
+    Empty rows are left out, but in a table of a single column they are gaps. lines:
+    text with fields that may be quoted as in RFC 4180. number: the number of the first
+    line. width: the number of columns; 0 for the number in the first row. Raises
+    DatasetError for text in another form, and for a row with more or fewer fields.
     """
     before = number - 1
     reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     try:
         for row in reader:
-            if row and (len(row) > 1 or row[0].strip() or width == 1):
-                width = width or len(row)
-                if len(row) != width:
+            fields = row or [""]
+            if width == 1 or len(fields) > 1 or fields[0].strip():
+                width = width or len(fields)
+                if len(fields) != width:
                     raise DatasetError(
-                        f"has {len(row)} columns, the first row has {width}",
+                        f"has {len(fields)} columns, the first row has {width}",
                         remedy="check separators, quotes and line breaks from there on",
                         line=number,
                     )
-                yield number, row
+                yield number, fields
             number = before + reader.line_num + 1
     except csv.Error as error:
         remedy = 'check the quotes from there on: within quotes, "" stands for a quote'

@@ -84,6 +84,8 @@ ODD = [
     '1,"""x\n',
     f"1,{'x' * 140_000}\n",
     "1,x",
+    "1\n\n \n3\n\n",
+    '1\n\n"3\n"\n\n',
 ]
 
 
@@ -121,6 +123,12 @@ def test_polars_and_the_csv_module_read_the_same(
             expected = table_of(path)
         monkeypatch.undo()
         assert found == [expected] * len(found)
+
+
+def test_an_empty_line_in_a_single_column_is_a_gap(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"\n\na\n1\n\n \n3\n\n")
+    assert table_of(path) == (("a",), [["1", "", "", "3", ""]], [4, 5, 6, 7, 8])
 
 
 def test_usual_files_are_read_by_polars(
