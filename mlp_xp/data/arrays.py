@@ -86,17 +86,18 @@ def from_arrays(
         X: Integers or floats, (n, features) or (n, rows, columns[, channels]). Or a
             data frame of numbers, text, dates and gaps. Its columns become features as
             in `data.columns.Columns`, fitted to all rows but the test set.
-        y: Integers or strings (n,) for classes; integers 0 and 1 (n, labels) for
+        y: Strings or integers (n,) for classes; integers 0 and 1 (n, labels) for
             several labels at once; floats (n,) or (n, outputs) for regression. Or a
             data frame, or a column of a data frame.
         test: The test set as (X, y). Or the share of the samples, above 0 and below 1,
             to select by a shuffle with `seed`. None for no test set.
         backend: Where the arrays are: a backend, or the name of a library. By default
             they are NumPy's, in float64.
-        task: "classes", "labels" or "regression". By default, y decides. A few
-            different whole numbers, from -1 to at most twice their count plus 1, are
-            taken for classes, and other whole numbers for quantities. docs/own_data.md
-            has the details.
+        task: "classes", "labels" or "regression". By default, y decides: text means
+            classes, numbers with decimals mean regression, and several columns of 0 and
+            1 mean labels. Two different whole numbers mean classes, and whole numbers
+            of which one is in a single row mean regression. For others the task is
+            needed.
         class_names: The names of the classes 0, 1, ... If y has strings, or all names
             are numbers, the names are the values in y, in the order of the classes. For
             labels and numbers, a name for each column. By default the distinct values
