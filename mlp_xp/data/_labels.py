@@ -192,7 +192,8 @@ def _task_of(samples: RawSamples, y: Labels, is_written: bool) -> Task:
         if not is_written or not are_numbers.any():
             unclear = [each for each in texts if _is_unclear(each)]
             if unclear and samples.class_names is None:
-                raise _error_at_first(y, unclear, "is neither a number nor a name")
+                fault = "is neither a number nor a name"
+                raise _error_at_first(y, unclear, fault, is_written=is_written)
             return CLASSES
     numbers = numbers_of(y)
     is_float = numbers.dtype.kind == "f"
@@ -378,13 +379,19 @@ def _numbers_in(texts: Sequence[str]) -> np.ndarray:
     return np.array([number_of(text) for text in texts], np.float64)
 
 
-def _error_at_first(texts: Labels, wrong: Sequence[str], fault: str) -> DatasetError:
-    """Return an error about the first of some wrong texts, with its remedy."""
+def _error_at_first(
+    texts: Labels, wrong: Sequence[str], fault: str, *, is_written: bool = False
+) -> DatasetError:
+    """Return an error about the first of some wrong texts, with its remedy.
+
+    is_written: whether the texts are from a file with options.
+    """
     place = tuple(np.argwhere(np.isin(texts, wrong))[0])
-    remedy: Words = (
-        "write numbers as 1591.02, or, if these are names of classes, give ",
-        AS_CLASSES,
-    )
+    start: Words = ("write numbers as 1591.02",)
+    if is_written:
+        options = Argument("decimal"), " and ", Argument("thousands")
+        start = (*start, ", or give ", *options, " as they are written")
+    remedy: Words = (*start, "; if these are names of classes, give ", AS_CLASSES)
     if texts.ndim == 2:
         remedy = (
             "correct it, or leave out the row; write yes and no as 1 and 0, or give a "

@@ -37,7 +37,7 @@ from mlp_xp.data._labels import (
 from mlp_xp.data._splitting import hold_out, split_as
 from mlp_xp.data._weights import balanced_weights, read_weights
 from mlp_xp.data.columns import Column, Columns
-from mlp_xp.data.frames import table_of, take_labels
+from mlp_xp.data.frames import read_as_text, table_of, take_labels
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.table import Table
@@ -67,6 +67,7 @@ def from_arrays(
     standardize: bool | None = None,
     seed: int = 0,
     feature_names: Sequence[str] | None = None,
+    text: Sequence[str] | None = None,
     scale_targets: bool = True,
     stratify: bool = True,
     sample_weight: Any = None,
@@ -108,6 +109,7 @@ def from_arrays(
         seed: The seed of the shuffle that selects the test set.
         feature_names: Names for the columns of an array X, or the columns of a data
             frame to use.
+        text: Columns of a data frame to read as text, even if they are numbers.
         scale_targets: For regression, whether to train on standardised numbers too.
             Labels, predictions and errors stay in their own units. Only the loss is in
             units of the standard deviations.
@@ -137,6 +139,8 @@ def from_arrays(
     """
     names = _names("feature_names", feature_names) or ()
     table = table_of(X, "X", names or None)
+    if table is not None:
+        table = read_as_text(table, _names("text", text) or ())
     labels, label_names = take_labels("y", y)
     test_part, share = None, 0.0
     if isinstance(test, tuple | list) and len(test) == 2:

@@ -313,7 +313,7 @@ class Columns:
                 value = values[kind.wrong_row]
                 wrong.append(Wrong(name, kind.name, kind.wrong_row, value))
         if wrong:
-            raise _wrong_values(wrong, has_options=file is not None)
+            raise _wrong_values(wrong, _remedy(wrong, is_file=file is not None))
         date_format = table.writing.date_format
         if date_format and DATE not in {kind.name for kind in kinds}:
             raise DatasetError(
@@ -401,7 +401,12 @@ class Columns:
                 wrong.append(Wrong(column.name, column.kind, row, value))
             readings.append(reading)
         if wrong:
-            raise _wrong_values(wrong, has_options=has_options)
+            remedy: Words = (
+                "correct it, write NA for a gap, or train without the column"
+            )
+            if has_options:
+                remedy = _remedy(wrong, is_file=True)
+            raise _wrong_values(wrong, remedy)
         features = np.empty((len(table), len(self.feature_names)))
         # a few rows at a time, because writing whole columns is slow
         for start in range(0, len(table), _PIECE):
@@ -481,27 +486,12 @@ _SUCH_AS = {
 }
 
 
-def _wrong_values(wrong: Sequence[Wrong], *, has_options: bool) -> DatasetError:
+def _wrong_values(wrong: Sequence[Wrong], remedy: Words) -> DatasetError:
     """Return an error about the first wrong value, and the columns of the others."""
     first, *others = wrong
-    remedy: Words = "correct it, write NA for a gap, or train without the column"
-    if has_options and isinstance(first.value, str):
-        names = _listed([each.name for each in wrong])
-        remedy = (
-            "correct it, write NA for a gap, or give ",
-            Argument("decimal"),
-            ", ",
-            Argument("thousands"),
-            " or ",
-            Argument("date_format"),
-            " to say how it is written, ",
-            Argument("text", names),
-            " to read text, or ",
-            Argument("exclude", names),
-        )
     wanted = _SUCH_AS[first.kind]
-    if isinstance(first.value, float):
-        wanted = "a finite number" if first.kind == NUMBER else wanted
+    if isinstance(first.value, float) and first.kind == NUMBER:
+        wanted = "a finite number"
     error = DatasetError(
         f"{first.value!r:.60} is not {wanted}",
         remedy=remedy,
@@ -513,6 +503,29 @@ def _wrong_values(wrong: Sequence[Wrong], *, has_options: bool) -> DatasetError:
         too = some([other.name for other in others])
         error.notes.append(f"there are wrong values in {too} too")
     return error
+
+
+def _remedy(wrong: Sequence[Wrong], *, is_file: bool) -> Words:
+    """Return the options for columns that are not understood."""
+    start = "correct it, write NA for a gap, or give "
+    names = list(dict.fromkeys(each.name for each in wrong))
+    if not isinstance(wrong[0].value, str):
+        return "correct it, or leave out the row"
+    if not is_file:
+        return (start, Argument("text", names), " to read text")
+    listed = _listed(names)
+    return (
+        start,
+        Argument("decimal"),
+        ", ",
+        Argument("thousands"),
+        " or ",
+        Argument("date_format"),
+        " as it is written, ",
+        Argument("text", listed),
+        " to read text, or ",
+        Argument("exclude", listed),
+    )
 
 
 def _read(column: Column, values: Values, writing: Writing) -> np.ndarray:

@@ -170,7 +170,7 @@ def data_for(
 
 
 def load_data(model: Model, data: Any, cache_dir: str | Path | None) -> Dataset:
-    """Return the data of `data_for`. Gives the warnings of `evaluate` about its rows."""
+    """Return the data of `data_for`, with the warnings of `evaluate` about rows."""
     dataset = data_for(model, data, cache_dir, {})
     if dataset.test is not None:
         check_tests([model], [dataset])
