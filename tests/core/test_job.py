@@ -16,7 +16,7 @@ from mlp_xp.errors import DatasetError
 
 X = np.random.default_rng(3).normal(size=(90, 3)).round(6)
 KINDS = np.repeat([0, 1, 2], [50, 30, 10])  # sorted, as many files are
-DATASET = from_arrays(X, KINDS)
+DATASET = from_arrays(X, KINDS, task="classes")
 CONFIG = TrainConfig(
     epochs=2,
     hidden=(4,),

@@ -259,7 +259,7 @@ def test_a_run_that_has_ended_gives_its_last_report_again(tmp_path):
 @pytest.fixture
 def own_data() -> Dataset:
     inputs = np.random.RandomState(0).randn(60, 3)
-    return from_arrays(inputs, np.arange(60) % 3, 0.2)
+    return from_arrays(inputs, np.arange(60) % 3, 0.2, task="classes")
 
 
 def test_a_run_that_was_stopped_before_its_rows_were_written_begins_again(
