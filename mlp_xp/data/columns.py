@@ -603,8 +603,9 @@ def _fit(name: str, values: Values, kind: Kind, rows: np.ndarray | None) -> _Fit
 
 def _count_rows(numbers: np.ndarray) -> bool:
     """Return whether whole numbers rise from row to row, as row numbers do."""
-    is_whole = bool((numbers % 1 == 0).all())
-    return is_whole and bool((np.diff(numbers) > 0).all())
+    if not np.isfinite(numbers).all() or (numbers % 1).any():
+        return False
+    return bool((np.diff(numbers) > 0).all())
 
 
 def _fit_text(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:

@@ -29,7 +29,7 @@ CONFIG = TrainConfig(
 
 @pytest.mark.every_backend
 def test_own_data_are_held_out_by_lot_from_each_class(backend):
-    job = Job(CONFIG, from_arrays(X, KINDS, backend=backend), backend)
+    job = Job(CONFIG, from_arrays(X, KINDS, task="classes", backend=backend), backend)
     rows = np.setdiff1d(np.arange(90), job.rows)
     assert np.bincount(KINDS[rows]).tolist() == [10, 6, 2]
     np.testing.assert_array_equal(backend.to_numpy(job.held_out.inputs), X[rows])

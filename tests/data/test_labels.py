@@ -198,10 +198,10 @@ def test_text_with_digits_and_without_letters_is_no_class(
     """It is refused as classes, and as numbers. It is a class if the task says so."""
     labels = wanted_numbers(form)
     for task in (None, "regression"):
-        with pytest.raises(DatasetError, match="^y: row 0: .*; write numbers as 1591"):
+        with pytest.raises(DatasetError, match=r"^y: row 0: .*; write numbers as 1591"):
             meaning(labels, task, written=written)
     assert meaning(labels, "classes", written=written)[0] == "classes"
-    with pytest.raises(DatasetError, match="^y: row 1: "):
+    with pytest.raises(DatasetError, match=r"^y: row 1: "):
         meaning(["x", labels[0], "x"] * 4, written=written)
 
 

@@ -1011,7 +1011,7 @@ WARNED = [
     (
         lambda: folder(
             {
-                "train.csv": b"x,,kind\n1,2,a\n3,4,b\n5,6,a\n",
+                "train.csv": b"x,,kind\n5,2,a\n3,4,b\n1,6,a\n",
                 "test.csv": b"x,,kind\n1,2,a\n3,4,b\n6,6,a\n",
             },
             label="kind",

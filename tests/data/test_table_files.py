@@ -54,7 +54,7 @@ def test_labels_and_weights_are_read_by_the_declared_marks(tmp_path: Path) -> No
     table = read_text(tmp_path, LABELS, "x", sample_weight="y", **MARKS)
     assert table.train.weights == [1234.5, 0.25, 1000]
     for options in ({"label": "y"}, {"label": "x", "sample_weight": "y"}):
-        with pytest.raises(DatasetError, match="line 2, column 'y': '1.5'"):
+        with pytest.raises(DatasetError, match=r"line 2, column 'y': '1\.5'"):
             read_text(tmp_path, LABELS.replace("1.234,5", "1.5"), **options, **MARKS)
     text = LABELS.replace("1.234,5", "a-1,5")
     found = read_text(tmp_path, text, "y", task="classes", **MARKS)

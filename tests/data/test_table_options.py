@@ -14,8 +14,6 @@ from helpers import call
 from numerics import assert_same_data
 
 from mlp_xp import evaluate, load_dataset, load_run, open_backend, predict
-from mlp_xp.data.columns import Columns
-from mlp_xp.data.frames import as_table
 from mlp_xp.errors import DatasetError, MlpXpWarning
 
 pytestmark = [pytest.mark.needs("polars"), pytest.mark.needs("pyarrow")]
@@ -157,8 +155,8 @@ def test_a_run_says_what_it_took_and_reads_in_the_same_way(tmp_path: Path) -> No
         first_lines
     )
     assert (
-        "\ntask     classes, because there are two different whole numbers; if these are "
-        "quantities, give --task regression\n"
+        "\ntask     classes, because there are two different whole numbers; if these "
+        "are quantities, give --task regression\n"
     ) in first_lines
     assert load_run(run).signature.outputs == ("0", "1")
 
