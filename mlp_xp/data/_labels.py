@@ -201,23 +201,24 @@ def _task_of(samples: RawSamples, y: Labels, is_written: bool) -> Task:
         return REGRESSION
     if y.dtype.kind == "b" or (samples.class_names is not None and not is_float):
         return CLASSES
-    return _task_of_whole_numbers(numbers)
+    return _task_of_whole_numbers(y)
 
 
 def _task_of_whole_numbers(y: Labels) -> Task:
-    """Return the task of whole numbers, (n,). Raises DatasetError if they may be both.
+    """Return the task of whole numbers or their text, (n,).
 
     Two different numbers are classes. Numbers of which one is in a single row are
-    quantities, because a class needs a row to train and one to test on.
+    quantities, because a class needs a row to train and one to test on. Raises
+    DatasetError for other numbers, which may be both.
     """
     values, rows = np.unique(y, return_counts=True)
     if len(values) <= 2:
         return CLASSES
     if rows.min() == 1:
         return REGRESSION
+    shown = some(values.tolist(), SHOWN)
     raise DatasetError(
-        f"{len(values)} different whole numbers, {values[0]:g} to {values[-1]:g}, may "
-        "be classes or quantities",
+        f"{len(values)} different whole numbers may be classes or quantities: {shown}",
         remedy=("give ", AS_CLASSES, " or ", AS_NUMBERS),
         setting="y",
     )

@@ -139,8 +139,12 @@ def from_arrays(
     """
     names = _names("feature_names", feature_names) or ()
     table = table_of(X, "X", names or None)
-    if table is not None:
-        table = read_as_text(table, _names("text", text) or ())
+    text_names = _names("text", text)
+    if text_names:
+        if table is None:
+            fault = "an array has no names of columns"
+            raise DatasetError(fault, remedy="give a data frame", setting="text")
+        table = read_as_text(table, text_names)
     labels, label_names = take_labels("y", y)
     test_part, share = None, 0.0
     if isinstance(test, tuple | list) and len(test) == 2:

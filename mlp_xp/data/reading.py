@@ -39,8 +39,9 @@ MISSING = {
 # How true and false are written, in small letters, and how they are read.
 FLAGS = {"true": "1", "false": "0"}
 WHOLE = re.compile("[+-]?[0-9]{1,18}")  # a whole number
-# Text with digits, and without letters. It is read as a number or a date, or refused.
-NO_WORD = r"^[\W\d_]*\d[\W\d_]*$"
+# Text with digits, and without letters except for an exponent, such as 3,5 or $1e3. It
+# is read as a number or a date, or refused.
+NO_WORD = r"(?i)^[\W\d_]*\d[\W\d_]*(e[+-]?\d+)?$"
 LONGEST_WORD = max(map(len, (*MISSING, *FLAGS)))
 
 Stream = io.BufferedReader | gzip.GzipFile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,13 @@ from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, some, warn
 WORDS = {"train": "train", "test": "test|t10k"}
 # No name, or pandas' name of row numbers in Parquet.
 NAMELESS = "$|__index_level_"
+_AS_WRITTEN = (
+    "correct it, or give ",
+    Argument("decimal"),
+    " and ",
+    Argument("thousands"),
+    " as numbers are written",
+)
 
 
 def read_tables(
@@ -99,7 +107,11 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
             label_values, _ = take_labels("y", found, labels)
         if weights:
             weight_values, _ = take_labels("y", found, weights)
-    table = replace(table, text_names=tuple(text_names), writing=writing)
+    notes = table.notes
+    if notes:
+        notes += f", decimal mark {writing.decimal!r}"
+    texts = (*table.text_names, *text_names)
+    table = replace(table, text_names=texts, writing=writing, notes=notes)
     samples = RawSamples(
         Part(table, label_values, path, weight_values),
         form="columns",
@@ -117,8 +129,12 @@ def _with_plain_numbers(part: Part, task: str | None) -> Part:
     if labels is not None:
         labels = _plain_numbers("y", labels, writing, are_names=task == "classes")
     if weights is not None:
-        texts = _plain_numbers("sample_weight", weights, writing)
-        weights = [number_of(str(value)) for value in texts.tolist()]
+        texts = _plain_numbers("sample_weight", weights, writing).tolist()
+        weights = [number_of(str(value)) for value in texts]
+        for row, value in enumerate(texts):
+            if isinstance(value, str) and value and math.isnan(weights[row]):
+                fault = f"the weight {value!r:.60} is not a number"
+                raise error_at("sample_weight", [row], fault, _AS_WRITTEN)
     return part._replace(labels=labels, weights=weights)
 
 
@@ -212,13 +228,7 @@ def _plain_numbers(
     if is_other.any() and not are_names:
         place = tuple(np.argwhere(is_other)[0])
         fault = f"{values[place].item()!r:.60} is not written like the other numbers"
-        remedy = (
-            "correct it, or give other ",
-            Argument("decimal"),
-            " and ",
-            Argument("thousands"),
-        )
-        raise error_at(what, place, fault, remedy)
+        raise error_at(what, place, fault, _AS_WRITTEN)
     plain = writing.plain(texts).to_numpy().reshape(values.shape)
     return np.where(is_number, plain, values).astype(np.str_)
 

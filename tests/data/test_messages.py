@@ -243,7 +243,7 @@ IN_MEMORY = [
     ((X, CLASSES, (X,)), "test: is neither a share above 0"),
     (
         (X, np.arange(20) % 3),
-        "y: 3 different whole numbers, 0 to 2, may be classes or quantities; give "
+        "y: 3 different whole numbers may be classes or quantities: 0, 1, 2; give "
         'task="classes" or task="regression"',
     ),
     (
@@ -306,6 +306,14 @@ MORE_IN_MEMORY = [
     (
         lambda: from_arrays(X, CLASSES, feature_names="abc"),
         "feature_names: 'abc' is not a list; give the names in a list",
+    ),
+    (
+        lambda: from_arrays(X, CLASSES, text=["a"]),
+        "text: an array has no names of columns; give a data frame",
+    ),
+    (
+        lambda: from_arrays(TABLE, CLASSES, text=["aera"]),
+        "text: has no column 'aera' (did you mean 'area'?)",
     ),
     (
         lambda: from_arrays(X, CLASSES, class_names=dict(enumerate("abc"))),
@@ -496,7 +504,8 @@ TEXT = [
     ),
     (
         "a,kind\n" + "1,0\n5,1\n2,2\n" * 2,
-        "'t.csv', column 'kind': 3 different whole numbers, 0 to 2, may be classes",
+        "'t.csv', column 'kind': 3 different whole numbers may be classes or "
+        "quantities: '0', '1', '2'; give",
     ),
 ]
 FILES = [
