@@ -313,7 +313,8 @@ class Columns:
                 value = values[kind.wrong_row]
                 wrong.append(Wrong(name, kind.name, kind.wrong_row, value))
         if wrong:
-            raise _wrong_values(wrong, _remedy(wrong, is_file=file is not None))
+            is_file = file is not None
+            raise _wrong_values(wrong, table.writing, _remedy(wrong, is_file=is_file))
         date_format = table.writing.date_format
         if date_format and DATE not in {kind.name for kind in kinds}:
             raise DatasetError(
@@ -406,7 +407,7 @@ class Columns:
             )
             if has_options:
                 remedy = _remedy(wrong, is_file=True)
-            raise _wrong_values(wrong, remedy)
+            raise _wrong_values(wrong, self.writing, remedy)
         features = np.empty((len(table), len(self.feature_names)))
         # a few rows at a time, because writing whole columns is slow
         for start in range(0, len(table), _PIECE):
@@ -478,18 +479,15 @@ class Wrong(NamedTuple):
     value: Any
 
 
-# The kinds of values, as they are written.
-_SUCH_AS = {
-    NUMBER: "a number such as 12.5",
-    DATE: "a date such as 2024-12-31",
-    CATEGORY: "a number such as 12.5, a date such as 2024-12-31, or text with letters",
-}
-
-
-def _wrong_values(wrong: Sequence[Wrong], remedy: Words) -> DatasetError:
+def _wrong_values(
+    wrong: Sequence[Wrong], writing: Writing, remedy: Words
+) -> DatasetError:
     """Return an error about the first wrong value, and the columns of the others."""
     first, *others = wrong
-    wanted = _SUCH_AS[first.kind]
+    number = f"a number such as 1{writing.thousands}234{writing.decimal}5"
+    date = f"a date such as {writing.date_format or '2024-12-31'}"
+    either = f"{number}, {date}, or text with letters"
+    wanted = {NUMBER: number, DATE: date, CATEGORY: either}[first.kind]
     if isinstance(first.value, float) and first.kind == NUMBER:
         wanted = "a finite number"
     error = DatasetError(

@@ -248,7 +248,7 @@ IN_MEMORY = [
     ),
     (
         (TABLE.assign(age=["3,5"] * 20), CLASSES),
-        "X: row 0, column 'age': '3,5' is not a number such as 12.5, a date such as "
+        "X: row 0, column 'age': '3,5' is not a number such as 1234.5, a date such as "
         "2024-12-31, or text with letters; correct it, write NA for a gap, or give "
         "text=['age'] to read text",
     ),
@@ -424,14 +424,14 @@ TEXT = [
     ),
     (
         "a;b;kind\n0,5;0.08;x\n8,679;0,5;x\n",
-        "'t.csv', line 2, column 'a': '0,5' is not a number such as 12.5, a date such "
+        "'t.csv', line 2, column 'a': '0,5' is not a number such as 1234.5, a date such "
         "as 2024-12-31, or text with letters; correct it, write NA for a gap, or give "
         'decimal, thousands or date_format as it is written, text="a,b" to read text, '
         "or exclude=\"a,b\"; there are wrong values in 'b' too",
     ),
     (
         "a;kind\n900;x\n1,001;x\n",
-        "'t.csv', line 3, column 'a': '1,001' is not a number such as 12.5; correct",
+        "'t.csv', line 3, column 'a': '1,001' is not a number such as 1234.5; correct",
     ),
     (
         "a,kind\n\n1\n",
@@ -473,7 +473,7 @@ TEXT = [
     ),
     (
         "a,b,kind\n" + "1,2,x\n" * 21 + "z,y,x\n",
-        "'t.csv', line 23, column 'a': 'z' is not a number such as 12.5; ... there are "
+        "'t.csv', line 23, column 'a': 'z' is not a number such as 1234.5; ... there are "
         "wrong values in 'b' too",
     ),
     # Labels.
@@ -551,7 +551,7 @@ FILES = [
 PARQUET = [
     (
         {"x": ["T", *["1.5"] * 20], "kind": [*"abc"] * 7},
-        "'t.parquet', row 1, column 'x': 'T' is not a number such as 12.5; correct it",
+        "'t.parquet', row 1, column 'x': 'T' is not a number such as 1234.5; correct",
     ),
     (
         {"x": [3.0, -np.inf], "kind": ["a", "b"]},
@@ -752,7 +752,7 @@ OF_NETWORKS = [
     ),
     (
         lambda: features([0.5, 0.25], ["0.25", "NA", "0.5 %"]),
-        "X: row 2, column 'x': '0.5 %' is not a number such as 12.5;",
+        "X: row 2, column 'x': '0.5 %' is not a number such as 1234.5;",
     ),
     (
         lambda: features(["2020-01-02", "2020-01-01"], [0.0]),
