@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -271,12 +272,15 @@ def _texts_of(names: tuple[str, ...], y: Labels) -> tuple[str, ...]:
     """
     if y.dtype.kind not in "iuf":
         return names
-    values = [number_of(name) for name in names]
-    are_numbers = [math.isfinite(value) for value in values]
-    if not any(are_numbers):
+    are_numbers = np.isfinite(_numbers_in(names))
+    if not are_numbers.any():
         return tuple(map(str, range(len(names))))
-    texts = tuple(map(str if y.dtype.kind == "f" else as_text, values))
-    if not all(are_numbers) or len(set(texts)) < len(texts):
+    texts: tuple[str, ...] = ()
+    if are_numbers.all() and y.dtype.kind == "f":
+        texts = tuple(str(number_of(name)) for name in names)
+    elif are_numbers.all():  # exact, unlike a float
+        texts = tuple(as_text(Decimal(name)) for name in names)
+    if len(set(texts)) < len(names):
         raise DatasetError(
             "labels are numbers, but the names of the classes are not all different "
             "numbers",

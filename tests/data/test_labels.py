@@ -107,6 +107,13 @@ def test_whole_numbers_count_the_classes_unless_their_names_are_numbers() -> Non
             assert (found.names, read_labels(y, found).tolist()) == (names, numbers)
 
 
+def test_large_whole_numbers_are_found_among_the_classes_of_a_network() -> None:
+    names = (str(2**53), str(2**53 + 1))
+    y = np.array([2**53 + 1, 2**53])
+    found = meaning_of(RawSamples(Part(None, y)), y, "classes", names)
+    assert read_labels(y, found).tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("kind", [int, float, str, object])
 @pytest.mark.parametrize(
     ("values", "rows", "task"),
