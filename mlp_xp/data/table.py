@@ -39,13 +39,13 @@ class Writing(NamedTuple):
     def plain(self, texts: pl.Series) -> pl.Series:
         """Return numbers as polars reads them, and null for some other texts.
 
-        Thousands are groups of three digits, so 1.5 is no number if points separate
-        thousands.
+        Thousands are groups of three digits, so 1.5 and 0.125 are no numbers if points
+        separate thousands.
         """
         plain = texts
         decimal, mark = re.escape(self.decimal), re.escape(self.thousands)
         if mark:
-            whole, rest = rf"\d{{1,3}}({mark}\d{{3}})+", rf"({decimal}\d*)?"
+            whole, rest = rf"[1-9]\d{{0,2}}({mark}\d{{3}})+", rf"({decimal}\d*)?"
             form = rf"^[+-]?{whole}{rest}([eE][+-]?\d+)?$"
             is_wrong = texts.str.contains(mark) & ~texts.str.contains(form)
             plain = plain.set(is_wrong, None)

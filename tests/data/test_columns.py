@@ -155,6 +155,7 @@ def test_what_is_not_understood_is_refused(values: list[str]) -> None:
         (["3,5", "3.5"], Writing(",")),
         (["3.5", "1.234,5"], Writing(",", ".")),
         (["1,23"], Writing(".", ",")),
+        (["0,125"], Writing(".", ",")),
         (["1234,567"], Writing(".", ",")),
         (["1,234,56"], Writing(".", ",")),
         (["3,5"], Writing(".", "'")),
