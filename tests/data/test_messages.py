@@ -426,7 +426,8 @@ TEXT = [
         "a;b;kind\n0,5;0.08;x\n8,679;0,5;x\n",
         "'t.csv', line 2, column 'a': '0,5' is not a number such as 1234.5, a date "
         "such as 2024-12-31, or text with letters; correct it, write NA for a gap, or "
-        'give decimal, thousands or date_format as it is written, text="a,b" to read text, '
+        'give decimal, thousands or date_format as it is written, text="a,b" to read '
+        "text, "
         "or exclude=\"a,b\"; there are wrong values in 'b' too",
     ),
     (
