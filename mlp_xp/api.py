@@ -35,7 +35,7 @@ from mlp_xp.gradients.check import assert_gradients as assert_gradients  # noqa:
 from mlp_xp.gradients.check import check_gradients as check_gradients  # noqa: PLC0414
 from mlp_xp.runs.ensembles import Models, open_models, paths_of
 from mlp_xp.runs.evaluation import evaluate as evaluate  # noqa: PLC0414
-from mlp_xp.runs.evaluation import unseen_data
+from mlp_xp.runs.evaluation import load_data
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.loading import load_run as load_run  # noqa: PLC0414
 from mlp_xp.runs.prediction import predict as predict  # noqa: PLC0414
@@ -211,7 +211,7 @@ def export_page(
     found, *others = open_models(model, backend, device)
     if others:
         raise MlpXpError("an ensemble has no page; give one of its runs")
-    write_page(path, found, unseen_data(found, data, cache_dir), title)
+    write_page(path, found, load_data(found, data, cache_dir), title)
     return path
 
 
@@ -251,7 +251,7 @@ def plot_run(
     if sweep.exists():
         return draw_sweep(sweep)
     (model,) = open_models(run_dir, backend, device)
-    dataset = unseen_data(model, data, cache_dir)
+    dataset = load_data(model, data, cache_dir)
     return draw_run(RunFolder(run_dir), dataset, model.backend)
 
 

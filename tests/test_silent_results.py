@@ -134,7 +134,7 @@ def noise(tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
 
     r0 and r1 hold out different rows.
 
-    For the rows left out of other data see tests/runs/test_fingerprints.py.
+    For the training rows among other data see tests/runs/test_fingerprints.py.
     """
     place = tmp_path_factory.mktemp("noise")
     rows = np.random.RandomState(2).randn(80, 6).round(3)
@@ -180,13 +180,12 @@ def test_a_run_has_chance_on_the_rows_that_it_held_out(name, seed, noise):
     assert same == alone, "without a warning"
 
 
-def test_runs_with_other_splits_are_evaluated_on_rows_that_none_was_trained_on(
-    noise, left
-):
+def test_training_rows_of_runs_with_other_splits_are_told(noise, left):
     runs = [noise / "r0", noise / "r1"]
     for data, rows in ((noise / "noise.csv", 80), (in_memory(noise, seed=0), 16)):
-        with pytest.warns(MlpXpWarning, match=f"{rows - left} of {rows} rows are left"):
-            assert evaluate(runs, data).result.samples == left
+        with pytest.warns(MlpXpWarning, match=f"{rows - left} of {rows} rows equal"):
+            found = evaluate(runs, data)
+        assert (found.trained, found.result.samples) == (rows - left, rows)
 
 
 def test_a_model_counts_once_however_it_is_given(noise):
@@ -210,7 +209,6 @@ def test_one_table_in_two_dtypes_is_the_same_data(noise):
     r0, single = noise / "r0", noise / "single"
     found = evaluate([r0, single, noise / "again"]).runs
     assert [run.samples for run in found] == [16] * 3
-    with pytest.warns(MlpXpWarning, match="64 of 80 rows"):
-        again = evaluate([single, r0], noise / "noise.csv").runs
-    both = [found[1].accuracy, found[0].accuracy]
-    assert [run.accuracy for run in again] == both
+    with pytest.warns(MlpXpWarning, match="64 of 80 rows equal training rows"):
+        again = evaluate([single, r0], noise / "noise.csv")
+    assert (again.trained, again.result.samples) == (64, 80)

@@ -45,8 +45,8 @@ def evaluate(
         csv: Print a table in CSV with all metrics. It has a line for each run, and a
             last line for an ensemble.
         data_dir: Other data to evaluate on, read like the run's data. The network is
-            evaluated on their test set, or on all samples if there is no test set. Rows
-            used to train the run are left out.
+            evaluated on their test set, or on all samples if there is no test set. A
+            warning says how many of them equal training rows.
     """
     only_one(json=json, csv=csv)
     found = api.evaluate(

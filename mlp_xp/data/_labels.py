@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,31 +18,13 @@ import numpy as np
 from mlp_xp.backends.inputs import NUMBERS, check_numbers, error_at, on_host
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, TASKS, Task
-from mlp_xp.data.reading import (
-    FLAGS,
-    MISSING,
-    MOMENT,
-    NUMBER_IN_TEXT,
-    SIGNS,
-    WHOLE,
-    in_order,
-    number_of,
-)
+from mlp_xp.data.reading import FLAGS, MISSING, NO_WORD, WHOLE, in_order, number_of
 from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.table import Table, as_text
 from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, Words, some, warn
 
 SHOWN = 5  # names in a message
 _WHOLE_AS_FLOAT = re.compile(r"^([+-]?[0-9]{1,18})\.0*$")
-# Rules for whole numbers as classes. Chosen on 1002 columns of published tables.
-_FEW = 10  # up to this many different numbers may be classes
-_MANY = 100  # up to this many, if all are about as frequent
-_FIRST = 2  # many classes begin with this number, or less
-_LEAST_EACH = 5  # rows with each of many classes, on average
-_SPREAD = 2  # the largest number is at most this times the number of classes, plus 1
-_COUNTS = 5  # fewer different numbers do not show whether they are counts
-_UNLIKE = 0.9  # text is not classes if more than this share of the rows is distinct
-_THIN = 0.05  # some value of counts is in less than this share of the rows
 AS_CLASSES, AS_NUMBERS = Argument("task", "classes"), Argument("task", "regression")
 
 Labels = np.ndarray[Any, Any]
@@ -174,20 +157,12 @@ def meaning_of(
     """Return the meaning of labels.
 
     Classes have the text of their labels as names, unless the names are given or come
-    from a trained network. task: a key of TASKS; by default it is guessed. trained: the
-    outputs of a network. Raises DatasetError.
+    from a trained network. task: a key of TASKS; by default the labels decide. trained:
+    the outputs of a network. Raises DatasetError.
     """
     # in a text file, where numbers are text too
     is_written = len(getattr(samples.train.inputs, "lines", ())) > 0
-    is_text = y.dtype.kind == "U" and y.ndim == 1
-    if task is not None:
-        found = TASKS[task]
-    elif is_text and not (is_written and _most_are_numbers(y)):
-        if samples.class_names is None:
-            _check_classes(y)
-        found = CLASSES
-    else:
-        found = guess_task(numbers_of(y), samples.class_names)
+    found = _task_of(samples, y, is_written) if task is None else TASKS[task]
     if found.exclusive:
         names, texts = _classes(samples, y, trained, is_written=is_written)
         return Meaning(found, names, texts)
@@ -204,48 +179,55 @@ def meaning_of(
     return Meaning(found, names)
 
 
-def _check_classes(y: Labels) -> None:
-    """Raise DatasetError for text that is unlikely to name classes.
+def _task_of(samples: RawSamples, y: Labels, is_written: bool) -> Task:
+    """Return the task of labels. Raises DatasetError if they do not show it.
 
-    Either most of the text looks like numbers or dates, or nearly every row has a
-    different text.
+    Text means classes, numbers with decimals mean regression, and several columns of 0
+    and 1 mean labels.
     """
-    texts, counts = np.unique(y, return_counts=True)
-    values = texts.tolist()
-    many = max(2, min(_FEW, len(y) / 2))
-    if len(values) > many:
-        alike = [_is_moment(text) or _is_like_number(text) for text in values]
-        others = [each for each in texts[alike].tolist() if math.isnan(number_of(each))]
-        if others and 2 * counts[alike].sum() > len(y):
-            fault = "and most of the labels look like numbers or dates"
-            raise _error_at_first(y, others, fault)
-    if len(values) > max(_FEW, _UNLIKE * len(y)):
-        instead = "another column"
-        if np.isfinite(_numbers_in(values)).all():
-            instead = "numbers instead of text"
-        raise DatasetError(
-            f"{len(y)} rows have {len(values)} different texts as labels",
-            remedy=(f"give {instead}, or, for classes, give ", AS_CLASSES),
-            setting="y",
-        )
+    if y.ndim == 2:
+        return _task_of_columns(numbers_of(y))
+    if y.dtype.kind == "U":
+        texts = np.unique(y).tolist()
+        are_numbers = np.isfinite(_numbers_in(texts))
+        if not is_written or not are_numbers.any():
+            unclear = [each for each in texts if _is_unclear(each)]
+            if unclear and samples.class_names is None:
+                fault = "is neither a number nor a name"
+                raise _error_at_first(y, unclear, fault, is_written=is_written)
+            return CLASSES
+    numbers = numbers_of(y)
+    is_float = numbers.dtype.kind == "f"
+    if is_float and (numbers % 1 != 0).any():
+        return REGRESSION
+    if y.dtype.kind == "b" or (samples.class_names is not None and not is_float):
+        return CLASSES
+    return _task_of_whole_numbers(y)
 
 
-def _is_moment(text: str) -> bool:
-    return bool(re.search(MOMENT, text))
+def _task_of_whole_numbers(y: Labels) -> Task:
+    """Return the task of whole numbers or their text, (n,).
+
+    Two different numbers are classes. Numbers of which one is in a single row are
+    quantities, because a class needs a row to train and one to test on. Raises
+    DatasetError for other numbers, which may be both.
+    """
+    values, rows = np.unique(y, return_counts=True)
+    if len(values) <= 2:
+        return CLASSES
+    if rows.min() == 1:
+        return REGRESSION
+    shown = some(values.tolist(), SHOWN)
+    raise DatasetError(
+        f"{len(values)} different whole numbers may be classes or quantities: {shown}",
+        remedy=("give ", AS_CLASSES, " or ", AS_NUMBERS),
+        setting="y",
+    )
 
 
-def _is_like_number(text: str) -> bool:
-    return bool(re.search(NUMBER_IN_TEXT, re.sub(SIGNS, "0", text)))
-
-
-def _how_to_write(text: str) -> Words:
-    """Return the remedy for a label that is not a number."""
-    start = "correct it, or leave out the row"
-    if _is_moment(text):
-        start = "dates are not predicted: give another column, or days or seconds"
-    elif _is_like_number(text):
-        start = "write numbers as 1591.02 or -52.9, without other signs"
-    return start + "; if these are names of classes, give ", AS_CLASSES
+def _is_unclear(text: str) -> bool:
+    """Return whether text has digits, no letters, and is no number, such as 3,5."""
+    return bool(re.search(NO_WORD, text)) and math.isnan(number_of(text))
 
 
 def _classes(
@@ -290,12 +272,15 @@ def _texts_of(names: tuple[str, ...], y: Labels) -> tuple[str, ...]:
     """
     if y.dtype.kind not in "iuf":
         return names
-    values = [number_of(name) for name in names]
-    are_numbers = [math.isfinite(value) for value in values]
-    if not any(are_numbers):
+    are_numbers = np.isfinite(_numbers_in(names))
+    if not are_numbers.any():
         return tuple(map(str, range(len(names))))
-    texts = tuple(map(str if y.dtype.kind == "f" else as_text, values))
-    if not all(are_numbers) or len(set(texts)) < len(texts):
+    texts: tuple[str, ...] = ()
+    if are_numbers.all() and y.dtype.kind == "f":
+        texts = tuple(str(number_of(name)) for name in names)
+    elif are_numbers.all():  # exact, unlike a float
+        texts = tuple(as_text(Decimal(name)) for name in names)
+    if len(set(texts)) < len(names):
         raise DatasetError(
             "labels are numbers, but the names of the classes are not all different "
             "numbers",
@@ -305,27 +290,12 @@ def _texts_of(names: tuple[str, ...], y: Labels) -> tuple[str, ...]:
     return texts
 
 
-def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:
-    """Return the task of labels.
-
-    Numbers with decimals are for regression, also if they are in several columns.
-    Several columns of 0 and 1 are labels. Whole numbers are classes if
-    `are_class_numbers` says so, or if the classes have names. Otherwise they are
-    quantities. Raises DatasetError, with the option to give, for classes in one-hot
-    form.
-    """
-    is_float = y.dtype.kind == "f"
-    if y.ndim == 2:
-        return _task_of_columns(y)
-    if is_float and (y != np.floor(y)).any():
-        return REGRESSION
-    if y.dtype.kind == "b" or (class_names is not None and not is_float):
-        return CLASSES
-    return CLASSES if are_class_numbers(y) else REGRESSION
-
-
 def _task_of_columns(y: Labels) -> Task:
-    """Return the task of labels (n, columns). Raises as `guess_task` does."""
+    """Return the task of labels (n, columns). Raises DatasetError for one-hot classes.
+
+    Whole numbers other than 0 and 1 are taken for labels too, which `read_labels` then
+    refuses.
+    """
     if ((y == 0) | (y == 1)).all():
         if y.shape[1] > 1 and y.size and (y.sum(axis=1) == 1).all():
             start = "give the numbers of the classes, y.argmax(axis=1), or else "
@@ -335,46 +305,7 @@ def _task_of_columns(y: Labels) -> Task:
                 setting="y",
             )
         return LABELS
-    is_quantity = y.shape[1] == 1 and not are_class_numbers(y[:, 0])
-    if y.dtype.kind == "f" or is_quantity:
-        return REGRESSION
-    return LABELS
-
-
-def are_class_numbers(y: Labels) -> bool:
-    """Return whether whole numbers, (n,), are more likely classes than quantities.
-
-    Up to two different numbers are classes. More different numbers can only be classes
-    if the lowest is at least -1, and the highest at most _SPREAD times their count,
-    plus 1. Few numbers are then classes, unless there are at least _COUNTS and their
-    frequencies rise to a peak and fall to a thin tail, as numbers of children do. Many
-    numbers are classes if the lowest is at most _FIRST, and all are about as frequent.
-    """
-    values, rows = np.unique(y, return_counts=True)
-    count = len(values)
-    if count <= 2:
-        return True
-    if values[0] < -1 or values[-1] > _SPREAD * count + 1:
-        return False
-    if count <= _FEW:
-        return not (count >= _COUNTS and _have_a_tail(rows))
-    if count > _MANY or values[0] > _FIRST:
-        return False
-    mean = rows.mean()
-    return bool(mean >= _LEAST_EACH and rows.min() >= mean / 2)
-
-
-def _have_a_tail(rows: np.ndarray) -> bool:
-    """Return whether frequencies rise to a peak and fall to a thin tail.
-
-    A step in the other direction counts only if it is larger than chance. Chance is the
-    root of a frequency.
-    """
-    peak = rows.argmax()
-    steps = np.diff(rows)
-    steps[peak:] *= -1
-    noise = np.sqrt(np.maximum(rows[1:], rows[:-1]))
-    return bool((steps >= -noise).all() and rows.min() < _THIN * rows.sum())
+    return REGRESSION if y.dtype.kind == "f" else LABELS
 
 
 def read_labels(y: Labels, meaning: Meaning) -> Labels:
@@ -448,25 +379,27 @@ def numbers_of(y: Labels) -> Labels:
     return numbers[places].reshape(y.shape)
 
 
-def _most_are_numbers(texts: Labels) -> bool:
-    values, counts = np.unique(texts, return_counts=True)
-    are_words = np.isnan(_numbers_in(values.tolist()))
-    return 2 * counts[are_words].sum() <= len(texts)
-
-
 def _numbers_in(texts: Sequence[str]) -> np.ndarray:
     """Return the numbers in texts, NaN for other texts."""
     return np.array([number_of(text) for text in texts], np.float64)
 
 
-def _error_at_first(texts: Labels, wrong: Sequence[str], fault: str) -> DatasetError:
-    """Return an error about the first of some wrong texts, with its remedy."""
+def _error_at_first(
+    texts: Labels, wrong: Sequence[str], fault: str, *, is_written: bool = False
+) -> DatasetError:
+    """Return an error about the first of some wrong texts, with its remedy.
+
+    is_written: whether the texts are from a file with options.
+    """
     place = tuple(np.argwhere(np.isin(texts, wrong))[0])
-    text = texts[place].item()
-    remedy = _how_to_write(text)
+    start: Words = ("write numbers as 1591.02",)
+    if is_written:
+        options = Argument("decimal"), " and ", Argument("thousands")
+        start = (*start, ", or give ", *options, " as they are written")
+    remedy: Words = (*start, "; if these are names of classes, give ", AS_CLASSES)
     if texts.ndim == 2:
         remedy = (
             "correct it, or leave out the row; write yes and no as 1 and 0, or give a "
             "single column of classes"
         )
-    return error_at("y", place, f"{text!r:.60} {fault}", remedy)
+    return error_at("y", place, f"{texts[place].item()!r:.60} {fault}", remedy)

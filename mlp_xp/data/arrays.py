@@ -37,7 +37,7 @@ from mlp_xp.data._labels import (
 from mlp_xp.data._splitting import hold_out, split_as
 from mlp_xp.data._weights import balanced_weights, read_weights
 from mlp_xp.data.columns import Column, Columns
-from mlp_xp.data.frames import table_of, take_labels
+from mlp_xp.data.frames import read_as_text, table_of, take_labels
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.samples import Part, RawSamples
 from mlp_xp.data.table import Table
@@ -67,6 +67,7 @@ def from_arrays(
     standardize: bool | None = None,
     seed: int = 0,
     feature_names: Sequence[str] | None = None,
+    text: Sequence[str] | None = None,
     scale_targets: bool = True,
     stratify: bool = True,
     sample_weight: Any = None,
@@ -86,17 +87,18 @@ def from_arrays(
         X: Integers or floats, (n, features) or (n, rows, columns[, channels]). Or a
             data frame of numbers, text, dates and gaps. Its columns become features as
             in `data.columns.Columns`, fitted to all rows but the test set.
-        y: Integers or strings (n,) for classes; integers 0 and 1 (n, labels) for
+        y: Strings or integers (n,) for classes; integers 0 and 1 (n, labels) for
             several labels at once; floats (n,) or (n, outputs) for regression. Or a
             data frame, or a column of a data frame.
         test: The test set as (X, y). Or the share of the samples, above 0 and below 1,
             to select by a shuffle with `seed`. None for no test set.
         backend: Where the arrays are: a backend, or the name of a library. By default
             they are NumPy's, in float64.
-        task: "classes", "labels" or "regression". By default, y decides. A few
-            different whole numbers, from -1 to at most twice their count plus 1, are
-            taken for classes, and other whole numbers for quantities. docs/own_data.md
-            has the details.
+        task: "classes", "labels" or "regression". By default, y decides: text means
+            classes, numbers with decimals mean regression, and several columns of 0 and
+            1 mean labels. Two different whole numbers mean classes, and whole numbers
+            of which one is in a single row mean regression. For others the task is
+            needed.
         class_names: The names of the classes 0, 1, ... If y has strings, or all names
             are numbers, the names are the values in y, in the order of the classes. For
             labels and numbers, a name for each column. By default the distinct values
@@ -107,6 +109,7 @@ def from_arrays(
         seed: The seed of the shuffle that selects the test set.
         feature_names: Names for the columns of an array X, or the columns of a data
             frame to use.
+        text: Columns of a data frame to read as text, even if they are numbers.
         scale_targets: For regression, whether to train on standardised numbers too.
             Labels, predictions and errors stay in their own units. Only the loss is in
             units of the standard deviations.
@@ -136,6 +139,12 @@ def from_arrays(
     """
     names = _names("feature_names", feature_names) or ()
     table = table_of(X, "X", names or None)
+    text_names = _names("text", text)
+    if text_names:
+        if table is None:
+            fault = "an array has no names of columns"
+            raise DatasetError(fault, remedy="give a data frame", setting="text")
+        table = read_as_text(table, text_names)
     labels, label_names = take_labels("y", y)
     test_part, share = None, 0.0
     if isinstance(test, tuple | list) and len(test) == 2:

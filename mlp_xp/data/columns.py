@@ -9,28 +9,28 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
 from mlp_xp.core.functional import Array
 from mlp_xp.data.frames import columns_of, table_of
-from mlp_xp.data.reading import (
-    FLAGS,
-    LONGEST_WORD,
-    MISSING,
-    MOMENT,
-    NUMBER_IN_TEXT,
-    SIGNS,
-    number_of,
+from mlp_xp.data.kinds import (
+    CATEGORY,
+    DATE,
+    NUMBER,
+    TEXT,
+    Kind,
+    kind_of,
+    read,
+    replaced,
 )
-from mlp_xp.data.table import Table, Values, as_text, import_polars, stripped
+from mlp_xp.data.reading import FLAGS, LONGEST_WORD, MISSING
+from mlp_xp.data.table import PLAIN, Table, Values, Writing, as_text, import_polars
 from mlp_xp.errors import (
     Argument,
     DatasetError,
@@ -45,7 +45,6 @@ from mlp_xp.errors import (
 if TYPE_CHECKING:
     import polars as pl
 
-MOSTLY = 0.9  # text becomes numbers, or dates, if at least this share of it can be read
 _UNLIKE = 0.9  # text is not used if at least this share is distinct
 # A value of a category has a feature if it is in 5 rows, or in 3 % of the rows of a
 # small table, at least 2.
@@ -54,15 +53,6 @@ FREQUENT_SHARE = 0.03
 MOST_LEVELS = 250  # at most this many values of a category have features
 _MOST_RARE = 10_000  # rare values of a category to remember
 _PIECE = 1024  # rows to write at once
-_FEW = 20  # in fewer rows, numbers may count the rows by chance
-_SPARSE = 2  # numbers that count the rows are at most this times the number of rows
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY_FIRST = re.compile(r"^(\d{1,2})\.(\d{1,2})\.(\d{4})$")
-_YEAR_FIRST = re.compile(
-    r"^(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?(?:[ T](\d?)(\d:\d\d.*))?$"
-)
-_YEAR_LAST = re.compile(r"^(\d{1,2})([-/])(\d{1,2})\2(\d{4})$")
-_LOST = 0.5  # text like numbers is reported if more of its rows have no feature
 _SHOWN = 3  # columns in a line
 
 
@@ -70,9 +60,8 @@ class Column(NamedTuple):
     """How a column becomes features. It was fitted to the training rows."""
 
     name: str
-    kind: str = "number"
-    """number, percentage (55 for 55 %), date (days since 1970-01-01, UTC), or category.
-    """
+    kind: str = NUMBER
+    """number, date (days since 1970-01-01, UTC), or category."""
     fill: float | None = None
     """The median, which replaces a gap. None for categories, and if nothing was fitted.
     Gaps then stay NaN.
@@ -87,15 +76,11 @@ class Column(NamedTuple):
     """
     other: bool = False
     """Whether there is a feature `NAME is other`, for rare and unknown values."""
-    day_first: bool | None = None
-    """Whether dates such as 5/1/2024 begin with the day, and not with the month. None
-    if the table of the training does not show it. Other tables may then show it.
-    """
 
     @property
     def is_category(self) -> bool:
         """Whether the values are categories, and not numbers of any kind."""
-        return self.kind == "category"
+        return self.kind == CATEGORY
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -123,7 +108,7 @@ class Column(NamedTuple):
 
     def shown(self, value: float) -> str:
         """Return a number for people, or the day of a date."""
-        if self.kind == "date":
+        if self.kind == DATE:
             return str(np.datetime64(int(value // 1), "D"))
         return f"{value:.6g}"
 
@@ -237,8 +222,9 @@ class Columns:
     """The kinds of columns, for people: "number: 4, category: 2, date: 1". "" if all
     are numbers.
     """
-    decimal_commas: bool = field(default=False, compare=False)
-    """As in the `Table`. Other files are read in the same way, even without decimals.
+    writing: Writing = field(default=PLAIN, compare=False)
+    """How text was written in the training table. Other tables are read in the same
+    way.
     """
     seen: tuple[Seen, ...] = field(default=(), compare=False)
     """The values of each column in the training rows. () if nothing was fitted."""
@@ -268,7 +254,7 @@ class Columns:
             seen.append([low, high, sums])
         return {
             "columns": columns,
-            "decimal_commas": self.decimal_commas,
+            "writing": self.writing._asdict(),
             "seen": seen,
         }
 
@@ -282,8 +268,8 @@ class Columns:
         for low, high, sums in record.get("seen", ()):
             rare = None if sums is None else frozenset(sums.split())
             seen.append(Seen(low, high, rare))
-        decimal_commas = record["decimal_commas"]
-        return cls(tuple(columns), decimal_commas=decimal_commas, seen=tuple(seen))
+        writing = Writing(**record["writing"])
+        return cls(tuple(columns), writing=writing, seen=tuple(seen))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -305,8 +291,8 @@ class Columns:
         from, for the warning.
 
         Gives one MlpXpWarning for columns that count the rows, and for text that is not
-        used, or looks like numbers. Raises DatasetError if no column can be used.
-        Values of another kind than their column are only refused by `features`.
+        used. Raises DatasetError for columns that mix numbers, dates and text, and if
+        no column can be used.
         """
         return cls.fit_table(table, rows, file)[0]
 
@@ -316,15 +302,30 @@ class Columns:
     ) -> tuple[Self, Table]:
         """Return the result of `fit`, and the table with its columns of numbers read.
 
-        Numbers take less memory than their text, and are not read twice. The text of
-        columns with wrong values stays, for errors.
+        Numbers take less memory than their text, and are not read twice.
         """
-        all_fitted, remarks = list[_Fitted](), dict[str, list[str]]()
+        kinds, wrong = list[Kind](), list[Wrong]()
         for name, values in zip(table.names, table.columns, strict=True):
-            if name in table.text_names:
-                fitted = _fit_text(name, values, rows, is_chosen=True)
-            else:
-                fitted = _fit(name, values, rows)
+            is_text = name in table.text_names
+            kind = TEXT if is_text else kind_of(values, table.writing)
+            kinds.append(kind)
+            if kind.wrong_row >= 0:
+                value = values[kind.wrong_row]
+                wrong.append(Wrong(name, kind.name, kind.wrong_row, value))
+        if wrong:
+            is_file = file is not None
+            raise _wrong_values(wrong, table.writing, _remedy(wrong, is_file=is_file))
+        date_format = table.writing.date_format
+        if date_format and DATE not in {kind.name for kind in kinds}:
+            raise DatasetError(
+                f"no column has dates in the form {date_format!r}",
+                remedy="give the form as in %d.%m.%Y, or leave it out",
+                setting="date_format",
+                file=file,
+            )
+        all_fitted, remarks = list[_Fitted](), dict[str, list[str]]()
+        for name, values, kind in zip(table.names, table.columns, kinds, strict=True):
+            fitted = _fit(name, values, kind, rows)
             all_fitted.append(fitted)
             if fitted.remark:
                 remarks.setdefault(fitted.remark, []).append(name)
@@ -334,7 +335,7 @@ class Columns:
         columns = cls(
             tuple(each.column for each in used),
             "; ".join(filter(None, _notes_on(used, table.notes))),
-            table.decimal_commas,
+            table.writing,
             tuple(each.seen for each in used),
         )
         values_read = tuple(each.values for each in all_fitted)
@@ -386,21 +387,27 @@ class Columns:
         """
         table = table_of(X, "X", self.names)
         assert table is not None
-        readings, wrong = list[Reading](), list[tuple[Column, int, Any]]()
+        readings, wrong = list[Reading](), list[Wrong]()
         seen = self.seen or [Seen(rare=None)] * len(self.columns)
         for column, its_seen, values in zip(
             self.columns, seen, table.columns, strict=True
         ):
-            reading = Reading(column, its_seen, values, _read(column, values))
+            found = _read(column, values, self.writing)
+            reading = Reading(column, its_seen, values, found)
             wrong_rows = np.flatnonzero(np.isinf(reading.found))
             if len(wrong_rows):
                 row = int(wrong_rows[0])
                 is_text = not isinstance(values, np.ndarray)
                 value = values[row] if is_text else values.item(row)
-                wrong.append((column, row, value))
+                wrong.append(Wrong(column.name, column.kind, row, value))
             readings.append(reading)
         if wrong:
-            raise _wrong_values(wrong, has_options=has_options)
+            remedy: Words = (
+                "correct it, write NA for a gap, or train without the column"
+            )
+            if has_options:
+                remedy = _remedy(wrong, is_file=True)
+            raise _wrong_values(wrong, self.writing, remedy)
         features = np.empty((len(table), len(self.feature_names)))
         # a few rows at a time, because writing whole columns is slow
         for start in range(0, len(table), _PIECE):
@@ -412,18 +419,13 @@ class Columns:
         return features, readings
 
 
-COUNTS = "columns that count the rows, as row numbers do, and are used as numbers"
-CODES = "columns with leading zeros, as in codes, which are used as numbers"
+COUNTS = (
+    "columns of whole numbers that rise from row to row, as row numbers do, and are "
+    "used as numbers"
+)
 _EMPTY = "columns that are empty, and are not used"
 _UNUSED = "columns of text without a frequent value, which are not used"
 _ONLY_GAPS = "columns of text without a frequent value, of which only the gaps are used"
-_LIKE_NUMBERS = (
-    "columns of text that look like numbers or dates, but are not written as 12, 3.5, "
-    "2020-01-16 or NA"
-)
-_LIKE_UNUSED = f"{_LIKE_NUMBERS}, and are not used"
-_LIKE_ONLY_GAPS = f"{_LIKE_NUMBERS}, and of which only the gaps are used"
-_LIKE_RARE = f"{_LIKE_NUMBERS}, and only their frequent values are used"
 
 
 def _report(remarks: dict[str, list[str]], file: object, *, none_left: bool) -> None:
@@ -435,9 +437,6 @@ def _report(remarks: dict[str, list[str]], file: object, *, none_left: bool) -> 
     if file and COUNTS in remarks:
         exclude = Argument("exclude", _listed(remarks[COUNTS]))
         warning.remedy = ("to leave out row numbers, give ", exclude)
-    elif file and CODES in remarks:
-        text = Argument("text", _listed(remarks[CODES]))
-        warning.remedy = ("to keep codes apart, give ", text)
     warn(warning)
 
 
@@ -454,7 +453,7 @@ def _notes_on(used: Sequence[_Fitted], of_table: str) -> Iterator[str]:
     used: the columns with features. of_table: the notes of the table.
     """
     kinds = Counter(each.column.kind for each in used)
-    if list(kinds) != ["number"]:
+    if list(kinds) != [NUMBER]:
         yield ", ".join(f"{kind}: {count}" for kind, count in kinds.items())
     yield of_table
     merged = []
@@ -469,50 +468,70 @@ def _notes_on(used: Sequence[_Fitted], of_table: str) -> Iterator[str]:
         yield f"rare values put together: {shown}{more(merged, _SHOWN)}"
 
 
-# How values of a kind are written.
-_SUCH_AS = {"percentage": "55 %", "date": "2024-12-31"}
+class Wrong(NamedTuple):
+    """A value that is not understood."""
+
+    name: str
+    """The name of its column."""
+    kind: str
+    """The kind of its column. A category has letters, or no digits."""
+    row: int
+    value: Any
 
 
 def _wrong_values(
-    wrong: Sequence[tuple[Column, int, Any]], *, has_options: bool
+    wrong: Sequence[Wrong], writing: Writing, remedy: Words
 ) -> DatasetError:
     """Return an error about the first wrong value, and the columns of the others."""
-    (column, row, value), *others = wrong
-    kind = column.kind
-    if kind in _SUCH_AS:
-        kind += f" such as {_SUCH_AS[kind]}"
-    elif isinstance(value, float):
-        kind = f"finite {kind}"
-    remedy: Words = "correct it, write NA for a gap, or train without the column"
-    if has_options and isinstance(value, str):
-        names = _listed([each.name for each, *_ in wrong])
-        text, exclude = Argument("text", names), Argument("exclude", names)
-        it = "them" if others else "it"
-        as_text, end = f" to read {it} as text, or ", f" to leave {it} out"
-        start = "correct it, write NA for a gap, or train with "
-        remedy = (start, text, as_text, exclude, end)
+    first, *others = wrong
+    number = f"a number such as 1{writing.thousands}234{writing.decimal}5"
+    date = f"a date such as {writing.date_format or '2024-12-31'}"
+    either = f"{number}, {date}, or text with letters"
+    wanted = {NUMBER: number, DATE: date, CATEGORY: either}[first.kind]
+    if isinstance(first.value, float) and first.kind == NUMBER:
+        wanted = "a finite number"
     error = DatasetError(
-        f"{value!r:.60} is not a {kind}",
+        f"{first.value!r:.60} is not {wanted}",
         remedy=remedy,
         setting="X",
-        row=row,
-        column=column.name,
+        row=first.row,
+        column=first.name,
     )
     if others:
-        too = some([other.name for other, *_ in others])
+        too = some([other.name for other in others])
         error.notes.append(f"there are wrong values in {too} too")
     return error
 
 
-def _read(column: Column, values: Values) -> np.ndarray:
+def _remedy(wrong: Sequence[Wrong], *, is_file: bool) -> Words:
+    """Return the options for columns that are not understood."""
+    start = "correct it, write NA for a gap, or give "
+    names = list(dict.fromkeys(each.name for each in wrong))
+    if not isinstance(wrong[0].value, str):
+        return "correct it, or leave out the row"
+    if not is_file:
+        return (start, Argument("text", names), " to read text")
+    listed = _listed(names)
+    return (
+        start,
+        Argument("decimal"),
+        ", ",
+        Argument("thousands"),
+        " or ",
+        Argument("date_format"),
+        " as it is written, ",
+        Argument("text", listed),
+        " to read text, or ",
+        Argument("exclude", listed),
+    )
+
+
+def _read(column: Column, values: Values, writing: Writing) -> np.ndarray:
     """Return values for `Column.encode`. Infinity stands for a wrong value."""
     if not column.is_category:
-        day_first = column.day_first
-        if column.kind == "date" and day_first is None:
-            day_first = _order_of_dates(values)
-        return _numbers(column.kind, _with_iso_dates(values, day_first=day_first))
+        return read(column.kind, values, writing)
     places, other = column.places
-    return _replaced(_categories(values), places, other)
+    return replaced(_categories(values), places, other)
 
 
 def _seen_texts(column: Column, texts: pl.Series) -> Seen:
@@ -525,131 +544,6 @@ def _seen_texts(column: Column, texts: pl.Series) -> Seen:
     if len(rare) > _MOST_RARE:
         return Seen(rare=None)
     return Seen(rare=frozenset(map(_checksum, rare)))
-
-
-def _replaced(texts: pl.Series, new: dict[str, Any], default: float) -> np.ndarray:
-    """Return the value of each text, (n,), or the default."""
-    if not new:
-        return np.full(len(texts), default)
-    found = texts.replace_strict([*new], [*new.values()], default=default)
-    return found.to_numpy()
-
-
-PERCENT_SIGNS = ("%", "％")  # the second is for Chinese text
-
-
-def _as_number(text: str) -> float:
-    """Return the number in a text, or infinity; true is 1, and false 0."""
-    number = number_of(FLAGS.get(text.lower(), text))
-    return np.inf if np.isnan(number) else number
-
-
-def _as_percentage(text: str) -> float:
-    """Return the number before a percent sign, or infinity for other text."""
-    if not text.endswith(PERCENT_SIGNS):
-        return np.inf
-    return _as_number(text[:-1].strip())
-
-
-def as_days(text: str) -> float:
-    """Return the days from 1970-01-01 to a date, or infinity for other text.
-
-    The date is in ISO 8601, or as 31.12.2024, 2024/12/31 or 2024年12月31日.
-    """
-    iso = text
-    day_first = _DAY_FIRST.match(text)
-    year_first = _YEAR_FIRST.match(text)
-    if day_first:
-        day, month, year = day_first.groups()
-        iso = f"{year}-{month:0>2}-{day:0>2}"
-    elif year_first:
-        year, month, day, tens, time = year_first.groups()
-        iso = f"{year}-{month:0>2}-{day:0>2}"
-        if time:
-            iso += f"T{tens or 0}{time}"
-    try:
-        moment = datetime.fromisoformat(iso)
-    except ValueError:
-        return np.inf
-    if not moment.tzinfo:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - EPOCH) / timedelta(days=1)
-
-
-# A column is of the first kind that its values fit, or else a category.
-_READERS: dict[str, Callable[[str], float]] = {
-    "number": _as_number,
-    "percentage": _as_percentage,
-    "date": as_days,
-}
-
-
-def _quick_numbers(texts: pl.Series) -> np.ndarray:
-    """Return the numbers read by polars. They equal Python's to the last bit."""
-    return texts.cast(import_polars().Float64, strict=False).to_numpy().copy()
-
-
-def _quick_percentages(texts: pl.Series) -> np.ndarray:
-    numbers = np.full(len(texts), np.nan)
-    rows = np.flatnonzero(texts.str.ends_with("%"))
-    if len(rows):
-        before_sign = texts.gather(rows).str.strip_suffix("%")
-        numbers[rows] = _quick_numbers(stripped(before_sign))
-    return numbers
-
-
-def _quick_days(texts: pl.Series) -> np.ndarray:
-    """Return the days to complete moments, which may differ in every row.
-
-    Dates have few different values, so Python reads them. It also reads years far from
-    now.
-    """
-    form = "^(1[89]|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9]$"
-    days = np.full(len(texts), np.nan)
-    rows = np.flatnonzero(texts.str.contains(form))
-    if len(rows):
-        moments = texts.gather(rows).str.replace("T", " ", literal=True)
-        times = moments.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False)
-        seconds = times.dt.epoch("s").cast(import_polars().Float64)
-        days[rows] = seconds.to_numpy() / 86400
-    return days
-
-
-# Readers of columns of text. They return NaN for text that Python may read.
-_QUICK_READERS = {
-    "number": _quick_numbers,
-    "percentage": _quick_percentages,
-    "date": _quick_days,
-}
-# The form of text that Python may read: a quick test for columns of many texts.
-_FORMS = {
-    "number": r"(?i)^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|^[+-]?inf",
-    "percentage": "[%％]$",
-    "date": r"^(\d{4}...|\d\d?\.\d\d?\.\d{4}$)",
-}
-
-
-def _numbers(kind: str, values: Values) -> np.ndarray:
-    """Return values as numbers or days, float64 (n,).
-
-    A gap becomes NaN, and any other value infinity.
-    """
-    if isinstance(values, np.ndarray):
-        if kind == "number":
-            return values
-        return np.where(np.isnan(values), np.nan, np.inf)
-    numbers = _QUICK_READERS[kind](values)
-    rows = np.flatnonzero(~np.isfinite(numbers))
-    if len(rows):
-        others = values.gather(rows)
-        different = others.unique()
-        may_be = different.str.contains(_FORMS[kind])
-        may_be |= different.str.len_chars() <= LONGEST_WORD
-        read, known = _READERS[kind], {}
-        for text in different.filter(may_be):
-            known[text] = np.nan if text.lower() in MISSING else read(text)
-        numbers[rows] = _replaced(others, known, np.inf)
-    return numbers
 
 
 def _categories(values: Values) -> pl.Series:
@@ -683,109 +577,44 @@ class _Fitted(NamedTuple):
     """The share of the rows with these values."""
 
 
-def _fit(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
+def _fit(name: str, values: Values, kind: Kind, rows: np.ndarray | None) -> _Fitted:
     """Return how a column becomes features.
 
     rows: the training rows; None for all.
     """
-    for kind in _READERS:
-        day_first = _order_of_dates(values) if kind == "date" else None
-        read = _numbers(kind, _with_iso_dates(values, day_first=day_first))
-        numbers = read if rows is None else read[rows]
-        gaps, finite = np.isnan(numbers), numbers[np.isfinite(numbers)]
-        is_kind = (
-            isinstance(values, np.ndarray) or len(finite) >= MOSTLY * (~gaps).sum()
-        )
-        if gaps.all() or not is_kind:
-            continue
-        fill, seen = None, Seen()
-        if len(finite):
-            fill = float(np.median(finite))
-            seen = Seen(float(finite.min()), float(finite.max()))
-        column = Column(name, kind, fill, flagged=bool(gaps.any()), day_first=day_first)
-        if kind != "number":
-            return _Fitted(column, seen, values)
-        remark = COUNTS if _count_rows(read) else ""
-        if not remark and _are_codes(values, finite):
-            remark = CODES
-        if not np.isinf(read).any():
-            values = read
-        return _Fitted(column, seen, values, remark)
-    return _fit_text(name, values, rows)
+    if kind.name == CATEGORY:
+        return _fit_text(name, values, rows)
+    numbers = kind.numbers if rows is None else kind.numbers[rows]
+    gaps, finite = np.isnan(numbers), numbers[np.isfinite(numbers)]
+    if gaps.all():
+        return _Fitted(Column(name, CATEGORY), Seen(rare=None), values, _EMPTY)
+    fill, seen = None, Seen()
+    if len(finite):
+        fill = float(np.median(finite))
+        seen = Seen(float(finite.min()), float(finite.max()))
+    column = Column(name, kind.name, fill, flagged=bool(gaps.any()))
+    if kind.name == DATE:
+        return _Fitted(column, seen, values)
+    remark = COUNTS if _count_rows(kind.numbers) else ""
+    return _Fitted(column, seen, kind.numbers, remark)
 
 
 def _count_rows(numbers: np.ndarray) -> bool:
-    """Return whether numbers count the rows of a table. Some rows may be left out.
-
-    These numbers are whole, rise from row to row, and are no larger than row numbers.
-    """
-    if len(numbers) < _FEW or not np.isfinite(numbers).all():
+    """Return whether whole numbers rise from row to row, as row numbers do."""
+    if not np.isfinite(numbers).all() or (numbers % 1).any():
         return False
-    if numbers[0] < 0 or numbers[-1] > _SPARSE * len(numbers):
-        return False
-    return bool((numbers % 1 == 0).all() and (np.diff(numbers) >= 1).all())
+    return bool((np.diff(numbers) > 0).all())
 
 
-def _are_codes(values: Values, numbers: np.ndarray) -> bool:
-    """Return whether the texts of whole numbers begin with zeros, as in `007`."""
-    if isinstance(values, np.ndarray) or (numbers % 1 != 0).any():
-        return False
-    return bool(values.str.contains(r"^0\d").any())
-
-
-def _order_of_dates(texts: Values) -> bool | None:
-    """Return whether the day is first in dates such as 16/1/2020 and 16-1-2020.
-
-    Returns None without dates of this form, or if they do not show the order.
-    """
-    if isinstance(texts, np.ndarray):
-        return None
-    year_last = texts.filter(texts.str.contains(r"[-/]\d{4}$"))
-    is_day_first = is_month_first = False
-    for text in year_last.unique():
-        found = _YEAR_LAST.match(text)
-        if found:
-            is_day_first |= int(found[1]) > 12
-            is_month_first |= int(found[3]) > 12
-    if is_day_first and is_month_first:
-        return None
-    if is_day_first or is_month_first:
-        return is_day_first
-    return None
-
-
-def _with_iso_dates(values: Values, *, day_first: bool | None) -> Values:
-    """Return text with dates such as 16/1/2020, or 1/16/2020, as 2020-01-16.
-
-    The text stays as it is if day_first is None.
-    """
-    if day_first is None or isinstance(values, np.ndarray):
-        return values
-    new = {}
-    for text in values.unique():
-        found = _YEAR_LAST.match(text)
-        if found:
-            day, _, month, year = found.groups()
-            if not day_first:
-                month, day = day, month
-            new[text] = f"{year}-{month:0>2}-{day:0>2}"
-    return values.replace(new) if new else values
-
-
-def _fit_text(
-    name: str, values: Values, rows: np.ndarray | None, *, is_chosen: bool = False
-) -> _Fitted:
-    """Return how a column of categories becomes features.
-
-    rows: as in `_fit`. is_chosen: whether the user chose to read it as text.
-    """
+def _fit_text(name: str, values: Values, rows: np.ndarray | None) -> _Fitted:
+    """Return how a column of categories becomes features. rows: as in `_fit`."""
     texts = _categories(values)
     if rows is not None:
         texts = texts.gather(rows)
     filled = texts.filter(texts != "").alias("text")
     counts = filled.value_counts(name="n")
     if not len(filled):
-        return _Fitted(Column(name, "category"), Seen(rare=None), values, _EMPTY)
+        return _Fitted(Column(name, CATEGORY), Seen(rare=None), values, _EMPTY)
     least = max(2, min(FREQUENT, math.ceil(FREQUENT_SHARE * len(texts))))
     levels: list[str] = []
     other_rows = 1.0
@@ -796,27 +625,9 @@ def _fit_text(
         other_rows = 1 - int(frequent["n"].sum()) / len(filled)
     has_gaps = len(filled) < len(texts)
     other = 0 < len(levels) < len(counts)
-    column = Column(name, "category", None, has_gaps, tuple(levels), other)
-    is_like = not is_chosen and other_rows > _LOST and _look_like_numbers(filled)
-    if levels:
-        remark = _LIKE_RARE if is_like else ""
-    elif has_gaps:
-        remark = _LIKE_ONLY_GAPS if is_like else _ONLY_GAPS
-    else:
-        remark = _LIKE_UNUSED if is_like else _UNUSED
+    column = Column(name, CATEGORY, None, has_gaps, tuple(levels), other)
+    remark = ""
+    if not levels:
+        remark = _ONLY_GAPS if has_gaps else _UNUSED
     seen = _seen_texts(column, texts)
     return _Fitted(column, seen, values, remark, len(counts) - len(levels), other_rows)
-
-
-def _look_like_numbers(texts: pl.Series) -> bool:
-    """Return whether half of some texts are numbers or dates in another form.
-
-    These are numbers between other signs, such as $1,200 or 12 kg, times, and dates of
-    three numbers. Numbers must have the same signs around them, unlike numbers in
-    codes.
-    """
-    signs = texts.str.replace_all(SIGNS, "0")
-    numbers = signs.filter(signs.str.contains(NUMBER_IN_TEXT))
-    largest = max(numbers.value_counts(name="n")["n"], default=0)
-    moments = int(texts.str.contains(MOMENT).sum())
-    return 2 * max(largest, moments) >= len(texts)

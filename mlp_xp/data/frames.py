@@ -6,9 +6,10 @@ types, categories, Decimals, and objects of Python.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from mlp_xp.data.table import Table, Values, as_text, import_polars, stripped
 from mlp_xp.errors import DatasetError, some
 
 LIBRARIES = {"pandas", "polars", "pyarrow"}
+# The types of categories in pandas, polars and pyarrow.
+_CATEGORIES = {"CategoricalDtype", "Categorical", "Enum", "DictionaryType"}
+_EXACT = 2**53  # float64 holds all whole numbers up to this one
 _REFUSED = (bytes, complex, timedelta, list, tuple, set, dict, np.ndarray)
 
 
@@ -28,7 +32,8 @@ def table_of(
 
     Data frames are a DataFrame of pandas or polars, and pyarrow's Table or RecordBatch.
     Numbers, true and false become float64. Everything else becomes text as in a file,
-    without spaces around it. This includes dates, and numbers in a column with text.
+    without spaces around it. This includes dates, numbers in a column with text, and
+    whole numbers that float64 would round. Categories of text are read as text.
 
     what: the name of X in errors. wanted: the columns to read, in this order; by
     default all. Raises DatasetError for missing or repeated columns, and for columns of
@@ -53,20 +58,29 @@ def as_table(
 
     Raises as `table_of` does.
     """
-    found, refused = list[Values](), []
+    found, text_names, refused = list[Values](), list[str](), list[str]()
     for name, column in zip(names, columns, strict=True):
         values = _values_of(column)
         if values is None:
             refused.append(name)
-        else:
-            found.append(values)
+            continue
+        found.append(values)
+        dtype = getattr(column, "dtype", None) or getattr(column, "type", None)
+        if type(dtype).__name__ in _CATEGORIES and not isinstance(values, np.ndarray):
+            text_names.append(name)
     if refused:
         raise DatasetError(
             f"columns {some(refused)} hold bytes, lists, durations or the like",
             remedy="give numbers, text, true and false, or dates",
             setting=what,
         )
-    return Table(tuple(names), tuple(found))
+    return Table(tuple(names), tuple(found), text_names=tuple(text_names))
+
+
+def read_as_text(table: Table, names: Sequence[str]) -> Table:
+    """Return a table of which some more columns are text. Raises DatasetError."""
+    find_columns(names, table.names, "text")
+    return replace(table, text_names=(*table.text_names, *names))
 
 
 def take_labels(
@@ -151,6 +165,8 @@ def _values_of(column: Any) -> Values | None:
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return None
     kind = series.dtype
+    if kind.is_integer() and _are_large([series.min(), series.max()]):
+        return series.cast(pl.String).fill_null("")
     if kind.is_integer() or kind.is_float() or kind == pl.Boolean:
         return series.cast(pl.Float64).to_numpy()
     if kind in (pl.String, pl.Categorical, pl.Enum):
@@ -174,15 +190,23 @@ def _moments(series: Any) -> Any:
     return texts.fill_null("").str.strip_suffix(" 00:00:00")
 
 
+def _are_large(values: Iterable[Any]) -> bool:
+    """Return whether float64 would round some of these whole numbers."""
+    return any(
+        isinstance(each, Integral) and abs(int(each)) > _EXACT for each in values
+    )
+
+
 def _values_of_array(array: np.ndarray) -> Values | None:
     kind = array.dtype.kind
     if array.ndim > 1:
         return None
-    if kind in "biuf":
+    is_large = kind in "iu" and _are_large([array.min(initial=0), array.max(initial=0)])
+    if kind in "biuf" and not is_large:
         return array.astype(np.float64)
     if kind == "M":
         array = array.astype("M8[us]")
-    elif kind not in "OU":
+    elif kind not in "OU" and not is_large:
         return None
     values = array.tolist()
     kinds = set(map(type, values))
@@ -193,7 +217,8 @@ def _values_of_array(array: np.ndarray) -> Values | None:
             values = [None if type(value) is each else value for value in values]
     values = [None if value != value else value for value in values]  # NaN
     kinds = set(map(type, values)) - {type(None)}
-    if kinds and all(issubclass(each, NUMBERS) for each in kinds):
+    are_numbers = bool(kinds) and all(issubclass(each, NUMBERS) for each in kinds)
+    if are_numbers and not _are_large(values):
         numbers = [np.nan if value is None else value for value in values]
         return np.array(numbers, np.float64)
     pl = import_polars()

@@ -27,8 +27,16 @@ class DataOptions:
     exclude: str | None = setting(None, names_columns=True, group="Data")
     """Columns to ignore, such as a row id. Separate several columns with commas."""
     text: str | None = setting(None, names_columns=True, group="Data")
-    """Columns of a table to read as text. Their values are categories, even if most of
-    them are numbers or dates. Separate several columns with commas.
+    """Columns of a table to read as text. Their values are categories, even if they are
+    numbers or dates. Separate several columns with commas.
+    """
+    decimal: str = setting(".", choices=(".", ","), group="Data")
+    """Decimal mark of the numbers in a table."""
+    thousands: str | None = setting(None, group="Data")
+    """Mark between the thousands of the numbers in a table, such as , in 1,234.5."""
+    date_format: str | None = setting(None, group="Data")
+    """Form of the dates in a table if it is not 2024-12-31, such as %d.%m.%Y, in the
+    notation of polars.
     """
     drop_unlabelled: bool | None = setting(None, group="Data")
     """Leave out the rows of a table without a label."""
@@ -50,11 +58,10 @@ class DataOptions:
         None, choices=("classes", "labels", "regression"), group="Data"
     )
     """Predict one class of each sample, several labels that apply or not, or numbers
-    (regression). By default text means classes, and numbers with decimals mean
-    regression. Several columns of 0 and 1 mean labels. A few different whole numbers,
-    from -1 to at most twice their count plus 1, mean classes, unless their frequencies
-    look like counts. So do up to 100 numbers of about equal frequency. Other whole
-    numbers mean regression. docs/own_data.md has the rules.
+    (regression). By default text means classes, numbers with decimals mean regression,
+    and several columns of 0 and 1 mean labels. Two different whole numbers mean
+    classes, whole numbers of which one is in a single row mean regression, and for
+    others this option is needed.
     """
     sample_weight: str | None = setting(None, names_columns=True, group="Data")
     """Column of a table with the weight of each training sample, a number of at least
@@ -79,3 +86,7 @@ class DataOptions:
         check_settings(self)
         if self.fold is not None and self.fold >= (self.cv or 0):
             raise out_of_range("fold", self.fold, "below the number of folds, --cv")
+        mark = self.thousands
+        if mark and (len(mark) > 1 or mark.isalnum() or mark in f"+-{self.decimal}"):
+            wanted = "one character such as , that is not the decimal mark"
+            raise out_of_range("thousands", mark, wanted)

@@ -39,14 +39,9 @@ MISSING = {
 # How true and false are written, in small letters, and how they are read.
 FLAGS = {"true": "1", "false": "0"}
 WHOLE = re.compile("[+-]?[0-9]{1,18}")  # a whole number
-# Numbers in text, which become 0 to see the signs around them: $1,200, (5.2) or 12 kg.
-SIGNS = r"[+\-\u2212]?\d([\d,.，']|[ \u00a0\u202f]\d{3})*"
-NUMBER_IN_TEXT = r"^[-\u2212]?\(?[$€£¥￥]?\s?0[^\d-]{0,8}$"
-_MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[.,]?"
-MOMENT = (
-    r"(?i)^(\d{1,4}[-/.年]\d{1,2}[-/.月]\d{1,4}(\b|日)|([01]?\d|2[0-4]):[0-5]\d\b"
-    rf"|{_MONTH} \d{{1,2}}\b|\d{{1,2}}[-. ]+{_MONTH}[-. ]+\d{{2,4}}\b)"
-)
+# Text with digits, and without letters except for an exponent, such as 3,5 or $1e3. It
+# is read as a number or a date, or refused.
+NO_WORD = r"(?i)^[\W\d_]*\d[\W\d_]*(e[+-]?\d+)?$"
 LONGEST_WORD = max(map(len, (*MISSING, *FLAGS)))
 
 Stream = io.BufferedReader | gzip.GzipFile

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,58 @@ Values: TypeAlias = "np.ndarray | pl.Series"
 """The values of a column, (n,): numbers in NumPy, or text in polars."""
 # The spaces that Python strips from text. polars strips fewer.
 _SPACES = "".join(re.findall(r"\s", "".join(map(chr, range(0x3001)))))
+
+
+class Writing(NamedTuple):
+    """How numbers and dates are written, if not as 1234.5 and 2024-12-31."""
+
+    decimal: str = "."
+    """The decimal mark."""
+    thousands: str = ""
+    """The mark between thousands, or ""."""
+    date_format: str = ""
+    """The form of dates, in the notation of polars, such as `%d.%m.%Y`, or ""."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether numbers are written as 1234.5."""
+        return self.decimal == "." and not self.thousands
+
+    def plain(self, texts: pl.Series) -> pl.Series:
+        """Return numbers as polars reads them, and null for some other texts.
+
+        Thousands are groups of three digits, so 1.5 and 0.125 are no numbers if points
+        separate thousands.
+        """
+        plain = texts
+        decimal, mark = re.escape(self.decimal), re.escape(self.thousands)
+        if mark:
+            whole, rest = rf"[1-9]\d{{0,2}}({mark}\d{{3}})+", rf"({decimal}\d*)?"
+            form = rf"^[+-]?{whole}{rest}([eE][+-]?\d+)?$"
+            is_wrong = texts.str.contains(mark) & ~texts.str.contains(form)
+            plain = plain.set(is_wrong, None)
+            plain = plain.str.replace_all(self.thousands, "", literal=True)
+        if self.decimal != ".":
+            plain = plain.set(plain.str.contains(".", literal=True), None)
+            plain = plain.str.replace(self.decimal, ".", literal=True)
+        return plain
+
+    def numbers(self, texts: pl.Series) -> np.ndarray:
+        """Return the finite numbers in texts, float64 (n,), and NaN for other texts."""
+        plain = self.plain(texts)
+        numbers = plain.cast(import_polars().Float64, strict=False).to_numpy()
+        return np.where(np.isfinite(numbers), numbers, np.nan)
+
+    def days(self, texts: pl.Series) -> np.ndarray:
+        """Return the days to dates in the declared form, float64 (n,), else NaN."""
+        if not self.date_format:
+            return np.full(len(texts), np.nan)
+        pl = import_polars()
+        times = texts.str.to_datetime(self.date_format, time_unit="us", strict=False)
+        return times.dt.epoch("us").cast(pl.Float64).to_numpy() / 86400e6
+
+
+PLAIN = Writing()
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +89,9 @@ class Table:
     lines: Sequence[int] | np.ndarray = ()
     """The line of a text file where each row begins, from 1; () for other tables."""
     notes: str = ""
-    """How the file is written, for people: "separated by ';', decimal commas"."""
-    decimal_commas: bool = False
-    """Whether numbers in the file have decimal commas, and points between thousands."""
+    """How the file is written, for people: "separated by ';'"."""
+    writing: Writing = PLAIN
+    """How numbers and dates are written in its text."""
     text_names: tuple[str, ...] = ()
     """The columns whose values are categories, even if they are numbers."""
 

@@ -3,51 +3,38 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends.inputs import find_columns
+from mlp_xp.backends.inputs import error_at, find_columns
 from mlp_xp.data._csv_files import read_csv
-from mlp_xp.data.columns import MOSTLY, Column, Columns
+from mlp_xp.data.columns import Column, Columns
 from mlp_xp.data.frames import columns_of, table_of, take_labels
 from mlp_xp.data.options import DataOptions
-from mlp_xp.data.reading import (
-    LONGEST_WORD,
-    MISSING,
-    Stream,
-    fault,
-    number_of,
-    open_file,
-    visible_names,
-)
+from mlp_xp.data.reading import Stream, fault, number_of, open_file, visible_names
 from mlp_xp.data.samples import Format, Part, RawSamples, has_suffix
-from mlp_xp.data.table import Table, Values, import_polars
-from mlp_xp.errors import DatasetError, MlpXpWarning, some, warn
-
-if TYPE_CHECKING:
-    import polars as pl
+from mlp_xp.data.table import PLAIN, Table, Writing, import_polars
+from mlp_xp.errors import Argument, DatasetError, MlpXpWarning, some, warn
 
 # A file is for training or for testing if its name has one of these words, between
 # characters other than letters.
 WORDS = {"train": "train", "test": "test|t10k"}
 # No name, or pandas' name of row numbers in Parquet.
 NAMELESS = "$|__index_level_"
-
-
-def _number_with(mark: str, between: str) -> str:
-    """Return a pattern of numbers with a decimal mark, and a mark between thousands."""
-    whole = rf"[1-9]\d{{0,2}}([{between}]\d{{3}})+|\d+"
-    return rf"(?i)^[+-]?(({whole})([{mark}]\d*)?|[{mark}]\d+)(e[+-]?\d+)?( ?%)?$"
-
-
-# Numbers such as 1.234,5 and 1,234.5, by their decimal mark.
-_MARKS = {",": _number_with(",", "."), ".": _number_with(".", ",")}
+_AS_WRITTEN = (
+    "correct it, or give ",
+    Argument("decimal"),
+    " and ",
+    Argument("thousands"),
+    " as numbers are written",
+)
 
 
 def read_tables(
@@ -68,9 +55,7 @@ def read_tables(
         return _read_table(path, how, known)
     train = _read_table(find_table(path, "train"), how, known)
     table = train.train.inputs
-    known = Columns(
-        tuple(map(Column, table.names)), decimal_commas=table.decimal_commas
-    )
+    known = Columns(tuple(map(Column, table.names)), writing=table.writing)
     how = replace(how, sample_weight=None)  # only for training
     test = _read_table(find_table(path, "test"), how, known)
     return replace(train, test=test.train)
@@ -97,13 +82,11 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
             if known:
                 wanted += known.names
             _check_separator(names, wanted)
-        needed, mark = [*labels, *weights], ""
+        needed = [*labels, *weights]
+        writing = Writing(how.decimal, how.thousands or "", how.date_format or "")
         if known:
             features: Sequence[str] = known.names
-            for column in known.columns:
-                if column.is_category:
-                    text_names.append(column.name)
-            mark = "," if known.decimal_commas else ""
+            writing = known.writing
         elif labels:
             needed += split_names(how.exclude, names)
             features = _features(names, needed)
@@ -113,13 +96,7 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
                 f"needs the name of the column with the labels: {some(names)}",
                 setting="label",
             )
-        places = find_columns([*needed, *features], names)
-        if isinstance(found, Table) and found.notes:
-            no_numbers = list(text_names)
-            if known:  # columns unused by the network show no decimal mark
-                used = {*needed, *known.names}
-                no_numbers += [name for name in names if name not in used]
-            found = _with_points(found, places, no_numbers, mark)
+        find_columns([*needed, *features], names)
         table = table_of(found, None, features)
         if not table:
             raise DatasetError(
@@ -129,16 +106,36 @@ def _read_table(path: Path, how: DataOptions, known: Columns | None) -> RawSampl
         if labels:
             label_values, _ = take_labels("y", found, labels)
         if weights:
-            texts, _ = take_labels("y", found, weights)
-            weight_values = [number_of(str(value)) for value in texts.tolist()]
-    table = replace(table, text_names=tuple(text_names))
-    return RawSamples(
+            weight_values, _ = take_labels("y", found, weights)
+    notes = table.notes
+    if notes:
+        notes += f", decimal mark {writing.decimal!r}"
+    texts = (*table.text_names, *text_names)
+    table = replace(table, text_names=texts, writing=writing, notes=notes)
+    samples = RawSamples(
         Part(table, label_values, path, weight_values),
         form="columns",
         label_names=tuple(labels),
         weight_names=tuple(weights),
         other_names=tuple(name for name in names if name not in features),
     )
+    with samples.naming(samples.train):
+        return replace(samples, train=_with_plain_numbers(samples.train, how.task))
+
+
+def _with_plain_numbers(part: Part, task: str | None) -> Part:
+    """Return a part with labels and weights as 1234.5 in text. Raises DatasetError."""
+    labels, weights, writing = part.labels, part.weights, part.inputs.writing
+    if labels is not None:
+        labels = _plain_numbers("y", labels, writing, are_names=task == "classes")
+    if weights is not None:
+        texts = _plain_numbers("sample_weight", weights, writing).tolist()
+        weights = [number_of(str(value)) for value in texts]
+        for row, value in enumerate(texts):
+            if isinstance(value, str) and value and math.isnan(weights[row]):
+                fault = f"the weight {value!r:.60} is not a number"
+                raise error_at("sample_weight", [row], fault, _AS_WRITTEN)
+    return part._replace(labels=labels, weights=weights)
 
 
 @contextmanager
@@ -214,114 +211,26 @@ def split_names(given: str | None, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in parts))
 
 
-class _Marks(NamedTuple):
-    """A column of numbers as text, and the meanings of their marks."""
+def _plain_numbers(
+    what: str, values: np.ndarray, writing: Writing, *, are_names: bool = False
+) -> np.ndarray:
+    """Return text with numbers as 1234.5, and other text as it is.
 
-    texts: pl.Series
-    allowed: dict[str, pl.Series]
-    """By decimal mark: whether a text is a number with this mark."""
-    are_numbers: pl.Series
-    """Whether a text is a number with any mark."""
-    shown: set[str]
-    """The decimal marks of numbers with a single meaning."""
-
-    def decimal_mark(self, of_file: str) -> str:
-        """Return the decimal mark of the column, "" if there is none.
-
-        of_file: the mark of other columns, or "".
-        """
-        own = min(self.shown, default=of_file)
-        if own:
-            return own
-        numbers = self.texts.filter(self.are_numbers)
-        between = set(numbers.str.strip_chars("+-0123456789 %").unique())
-        is_clear = len(between) == 1 and between <= _MARKS.keys()
-        return min(between) if is_clear else ""
-
-    def unclear_rows(self, mark: str) -> np.ndarray:
-        """Return the rows with numbers that have another decimal mark, int64 (n,)."""
-        if mark:
-            allowed = self.allowed[mark]
-        else:
-            allowed = ~self.texts.str.contains("[,.]")
-        return (self.are_numbers & ~allowed).arg_true().to_numpy()
-
-    def with_points(self, mark: str) -> pl.Series:
-        """Return the column with decimal points, and nothing between thousands."""
-        if not mark:
-            return self.texts
-        (thousands,) = _MARKS.keys() - {mark}
-        points = self.texts
-        if points.str.contains(thousands, literal=True).any():
-            points = points.str.replace_all(thousands, "", literal=True)
-        if mark != ".":
-            points = points.str.replace(mark, ".", literal=True)
-        return points.zip_with(self.are_numbers, self.texts)
-
-
-def _marks_of(texts: Values) -> _Marks | None:
-    """Return the marks in a column, None if most of its values are not numbers."""
-    if isinstance(texts, np.ndarray):
-        return None
-    comma, point = texts.str.contains(_MARKS[","]), texts.str.contains(_MARKS["."])
-    are_numbers = comma | point
-    words = texts.filter(texts.str.len_bytes() <= LONGEST_WORD)
-    gaps = words.str.to_lowercase().is_in([*MISSING]).sum()
-    if are_numbers.sum() < MOSTLY * float(len(texts) - gaps):
-        return None
-    shown = set()
-    if (comma & ~point).any():
-        shown.add(",")
-    if (point & ~comma).any():
-        shown.add(".")
-    return _Marks(texts, {",": comma, ".": point}, are_numbers, shown)
-
-
-def _with_points(
-    table: Table, places: Sequence[int], texts: Sequence[str], mark: str
-) -> Table:
-    """Return a table with decimal points, and nothing between thousands.
-
-    12,5 and 0,382 show their decimal mark, but 1,001 does not. A column without a
-    number that shows its mark takes the mark of the other columns. If they show none,
-    it takes the mark of another file, given as `mark`. Without this, the only mark in
-    the column is its decimal mark, even with three digits after it. Raises DatasetError
-    for a number whose decimal mark is not clear.
-
-    places: the used columns. texts: the names of columns without numbers. mark: the
-    mark of another file, or "".
+    what: the name of the values in errors. are_names: whether all text is allowed.
+    Raises DatasetError for text that is a number in another writing only.
     """
-    marks_of = dict[int, _Marks]()
-    for i, name in enumerate(table.names):
-        marks = None if name in texts else _marks_of(table.columns[i])
-        if marks:
-            marks_of[i] = marks
-    shown = {each for marks in marks_of.values() for each in marks.shown}
-    if shown:
-        mark = min(shown) if len(shown) == 1 else ""
-    columns, notes = list(table.columns), table.notes
-    used = [i for i in places if i in marks_of]
-    for i in used:
-        marks = marks_of[i]
-        own = marks.decimal_mark(mark)
-        unclear = marks.unclear_rows(own)
-        if len(unclear):
-            row = int(unclear[0])
-            raise DatasetError(
-                f"the decimal mark of {marks.texts[row]!r:.60} is not clear",
-                remedy="write all numbers with the same one, and no other marks",
-                line=int(table.lines[row]),
-                column=table.names[i],
-            )
-        columns[i] = marks.with_points(own)
-    commas = mark == ","
-    if commas:
-        notes += ", decimal commas"
-    elif len(shown) < 2 and any(
-        marks_of[i].texts.str.contains(".", literal=True).any() for i in used
-    ):
-        notes += ", decimal points"
-    return replace(table, columns=tuple(columns), notes=notes, decimal_commas=commas)
+    if values.dtype.kind != "U" or writing.is_plain:
+        return values
+    pl = import_polars()
+    texts = pl.Series(values.ravel().tolist(), dtype=pl.String)
+    is_number = np.isfinite(writing.numbers(texts)).reshape(values.shape)
+    is_other = np.isfinite(PLAIN.numbers(texts)).reshape(values.shape) & ~is_number
+    if is_other.any() and not are_names:
+        place = tuple(np.argwhere(is_other)[0])
+        fault = f"{values[place].item()!r:.60} is not written like the other numbers"
+        raise error_at(what, place, fault, _AS_WRITTEN)
+    plain = writing.plain(texts).to_numpy().reshape(values.shape)
+    return np.where(is_number, plain, values).astype(np.str_)
 
 
 def _read_parquet(stream: Stream) -> Any:
@@ -337,5 +246,14 @@ FORMAT = Format(
     "a table",
     lambda path, names, how: not path.is_dir() or has_suffix(names, _SUFFIXES),
     read_tables,
-    options=("label", "exclude", "text", "drop_unlabelled", "sample_weight"),
+    options=(
+        "label",
+        "exclude",
+        "text",
+        "decimal",
+        "thousands",
+        "date_format",
+        "drop_unlabelled",
+        "sample_weight",
+    ),
 )

@@ -1,5 +1,6 @@
 """TableEncoder: the features of a table, as a transformer of scikit-learn."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils.validation import (
 )
 
 from mlp_xp.data.columns import Columns
-from mlp_xp.data.frames import as_table, table_of
+from mlp_xp.data.frames import as_table, read_as_text, table_of
 from mlp_xp.data.table import Table
 from mlp_xp.errors import some
 from mlp_xp.estimator._devices import to_host
@@ -28,6 +29,10 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     hold text and NaN. A data frame must have the columns of the training data, in the
     same order.
 
+    Args:
+        text: The names of columns to read as text, even if they are numbers. The
+            columns of an array are x0, x1 and so on.
+
     Attributes:
         columns_: How each column becomes features.
         n_features_in_: The number of columns.
@@ -35,7 +40,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
 
     Raises:
         ValueError: X has other columns than the training data, or masked values.
-        DatasetError: A value is neither a number, text nor a date.
+        DatasetError: A column mixes numbers, dates and text.
 
     Examples:
         >>> from sklearn.pipeline import make_pipeline
@@ -47,6 +52,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         (2,)
     """
 
+    def __init__(self, text: Sequence[str] = ()) -> None:
+        self.text = text
+
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from the training rows how columns become features.
 
@@ -57,7 +65,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         Returns:
             The transformer itself.
         """
-        self.columns_ = Columns.fit(self._table(X, reset=True))
+        table = read_as_text(self._table(X, reset=True), self.text)
+        self.columns_ = Columns.fit(table)
         return self
 
     def transform(self, X: Any) -> np.ndarray:

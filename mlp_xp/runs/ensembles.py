@@ -28,7 +28,7 @@ from mlp_xp.errors import (
     warn,
 )
 from mlp_xp.runs._tensors import read_sha256
-from mlp_xp.runs.fingerprints import data_crc32, row_fingerprints, seen
+from mlp_xp.runs.fingerprints import data_crc32, row_fingerprints
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.names import MODEL
 from mlp_xp.runs.records import RunError
@@ -177,12 +177,13 @@ def check_fit(
         )
 
 
-def without_training_rows(
+def check_tests(
     models: Sequence[Model], datasets: Sequence[Dataset], *, same: bool = False
 ) -> tuple[list[Samples], int]:
-    """Leave out the training rows of any of the networks from the test sets.
+    """Return the test sets, and the number of rows that equal training rows.
 
-    Gives an MlpXpWarning if rows are left out, or if other rows equal training rows.
+    Gives an MlpXpWarning with this number. A row is known by its numbers and its label.
+    Rows of a network's own data are not compared.
 
     Args:
         models: The networks.
@@ -191,45 +192,26 @@ def without_training_rows(
             if the columns were fitted to different training sets, but the labels may
             not differ.
 
-    Returns:
-        The other rows of each test set, and the number of these rows that equal
-        training rows.
-
     Raises:
-        RunError: The test sets differ, or no row is left.
+        RunError: The test sets differ.
     """
     tests = [_test_of(dataset) for dataset in datasets]
     if any(dataset is not datasets[0] for dataset in datasets):
         _check_same(models, tests, labels_only=same)
-    count = len(tests[0])
-    is_training_row = np.zeros(count, np.bool_)
-    is_unsure = np.zeros(count, np.bool_)
+    is_trained = np.zeros(len(tests[0]), np.bool_)
     for model, dataset, test in zip(models, datasets, tests, strict=True):
         run = run_of(model)
         if run is None or _is_own(dataset, run, model.backend):
             continue
         trained = run.trained_rows()
         if len(trained):
-            marks, more = seen(row_fingerprints(test, model.backend), trained)
-            is_training_row |= marks
-            is_unsure |= more
-    if is_training_row.all():
-        raise RunError("every row was in the training set; give other data")
-    unsure = int((is_unsure & ~is_training_row).sum())
-    if unsure:
-        text = (
-            f"{unsure} of {count} rows equal training rows, and are not left out: they "
-            "may be copies, or equal by chance"
-        )
-        warn(MlpXpWarning(text))
-    if not is_training_row.any():
-        return tests, unsure
-    known = f"{is_training_row.sum()} of {count} rows"
-    text = f"{known} are left out: they equal rows that the network was trained on"
-    warn(MlpXpWarning(text))
-    rows = np.flatnonzero(~is_training_row).astype(np.int64)
-    pairs = zip(models, tests, strict=True)
-    return [test.take(rows, model.backend) for model, test in pairs], unsure
+            is_trained |= np.isin(row_fingerprints(test, model.backend), trained)
+    count = int(is_trained.sum())
+    if count:
+        fault = f"{count} of {len(is_trained)} rows equal training rows"
+        remedy = "new rows would be predicted less well than these"
+        warn(MlpXpWarning(fault, remedy=remedy))
+    return tests, count
 
 
 def _test_of(dataset: Dataset) -> Samples:

@@ -20,10 +20,10 @@ from mlp_xp.printing import as_html, as_text
 from mlp_xp.runs.ensembles import (
     Models,
     check_fit,
+    check_tests,
     evaluate_pooled,
     open_models,
     run_of,
-    without_training_rows,
 )
 from mlp_xp.runs.fingerprints import check_precision, data_crc32
 from mlp_xp.runs.metrics import metrics_of
@@ -47,8 +47,8 @@ class Evaluated(NamedTuple):
     """
     run_metrics: tuple[dict[str, Any], ...]
     """All metrics of each network."""
-    unsure: int = 0
-    """The number of samples that equal training rows, see `evaluate`."""
+    trained: int = 0
+    """The number of samples in other data that equal training rows."""
 
     def __str__(self) -> str:
         return as_text(self)
@@ -70,12 +70,10 @@ def evaluate(
 ) -> Evaluated:
     """Evaluate a network, or several together, on a test set.
 
-    Rows that a network was trained on are left out, with an MlpXpWarning. A row is
-    known by its numbers and its label. If the data have all training rows, each row is
-    left out as often as it was trained on. Otherwise only rows that the training set
-    has once are left out, once each. Any other row equal to a training row counts, and
-    is in `unsure`, with a warning. Rows are not compared for a published data set and
-    for a model without the folder of a run.
+    Without other data, these are the test rows of the run. Of other data, all rows of
+    the test set count, and an MlpXpWarning says how many equal training rows. A row is
+    known by its numbers and its label, in float32. Rows are not compared for a
+    published data set and for a model without the folder of a run.
 
     For other data, an MlpXpWarning names the columns of a table with gaps where the
     training rows had none.
@@ -101,8 +99,8 @@ def evaluate(
 
     Raises:
         RunError: The networks do not fit together, hold out different rows of their own
-            data, or read different labels in other data; or no row is left; or the
-            backend is in float32, and the run's data are known in float64.
+            data, or read different labels in other data; or the backend is in float32,
+            and the run's data are known in float64.
         MlpXpError: The outputs of a network, or its loss, are not finite. Or no data
             are given, and the data of the training are not known.
         DatasetError: The data cannot be read, or do not fit the networks.
@@ -115,7 +113,7 @@ def evaluate(
     found = open_models(models, backend, device)
     known: dict[Any, Dataset] = {}
     datasets = [data_for(model, data, cache_dir, known) for model in found]
-    tests, unsure = without_training_rows(found, datasets, same=data is not None)
+    tests, trained = check_tests(found, datasets, same=data is not None)
     labels = found[0].backend.to_numpy(tests[0].labels)
     results, logits, metrics = [], [], []
     for model, test in zip(found, tests, strict=True):
@@ -138,7 +136,7 @@ def evaluate(
         runs=tuple(results),
         metrics=metrics_together,
         run_metrics=tuple(metrics),
-        unsure=unsure,
+        trained=trained,
     )
 
 
@@ -171,13 +169,12 @@ def data_for(
     return dataset
 
 
-def unseen_data(model: Model, data: Any, cache_dir: str | Path | None) -> Dataset:
-    """Return the data of `data_for`, without training rows in the test set, if any."""
+def load_data(model: Model, data: Any, cache_dir: str | Path | None) -> Dataset:
+    """Return the data of `data_for`, with the warnings of `evaluate` about rows."""
     dataset = data_for(model, data, cache_dir, {})
-    if dataset.test is None:
-        return dataset
-    (test,), _ = without_training_rows([model], [dataset])
-    return replace(dataset, test=test)
+    if dataset.test is not None:
+        check_tests([model], [dataset])
+    return dataset
 
 
 def _own_data(

@@ -1,7 +1,6 @@
 """Fingerprints of rows, to know training rows again, and the CRC of a data set."""
 
 import zlib
-from collections import Counter
 from hashlib import blake2b
 from pathlib import Path
 
@@ -11,9 +10,6 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.runs._tensors import read_tensors, write_tensors
 from mlp_xp.runs.records import REMEDY, RunError
-
-_BY_CHANCE = 2
-"""How much more often rows may equal training rows than these equal one another."""
 
 
 @np.errstate(over="ignore")  # a number too large for float32 becomes infinite
@@ -64,39 +60,6 @@ def read_fingerprints(path: Path, sha256: str | None) -> np.ndarray:
         fault = "does not have the rows that the model was trained on"
         raise RunError(fault, file=path, remedy=REMEDY)
     return tensors["rows"]
-
-
-def seen(given: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mark the training rows in a data set, and other rows that are equal to these.
-
-    If the data set has all training rows, it is the network's own table, perhaps with
-    new rows. A row with n copies in the training set is then marked n times.
-
-    In other data, a row with a single copy in the training set is marked once. A row
-    with several copies, as in a table of few categories, may be new and equal by
-    chance. So may all rows, if they equal training rows hardly more often than training
-    rows equal one another.
-
-    Args:
-        given: The fingerprints of the rows of the data set.
-        trained: The fingerprints of the training rows.
-
-    Returns:
-        The marks, and marks of the other rows that equal training rows, each bool (n,).
-    """
-    left = Counter(trained.tolist())  # how many copies may still be marked
-    marks = np.zeros(len(given), np.bool_)
-    is_equal = np.isin(given, trained)
-    if not left <= Counter(given.tolist()):
-        single = Counter(each for each, count in left.items() if count == 1)
-        by_chance = 1 - len(single) / max(1, len(trained))
-        if is_equal.mean() <= _BY_CHANCE * by_chance:
-            return marks, is_equal
-        left = single
-    for row, each in enumerate(given.tolist()):
-        left[each] -= 1
-        marks[row] = left[each] >= 0
-    return marks, is_equal & ~marks
 
 
 def check_precision(samples: Samples, backend: Backend, dtype: str) -> None:

@@ -165,8 +165,7 @@ def _read_table(models: Sequence[Model], path: Path) -> RawSamples:
             raise _other_inputs(model, path, "a table")
     known = [model.signature.columns for model in models]
     by_name = {each.name: each for columns in known for each in columns.columns}
-    commas = any(columns.decimal_commas for columns in known)
-    columns = Columns(tuple(by_name.values()), decimal_commas=commas)
+    columns = Columns(tuple(by_name.values()), writing=known[0].writing)
     return read_tables(path, DataOptions(), columns)
 
 

@@ -658,8 +658,7 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
     flat = {**facts, **facts.get("signature", {})}
     flat.pop("signature", None)
     if flat.get("columns"):
-        # Without `decimal_commas`, because other files may write the same numbers with
-        # other decimal points, and without `seen`, because it describes the rows, which
-        # have checksums.
+        # Without `writing`, because other files may write the same numbers in other
+        # ways, and without `seen`, because it describes the rows, which have checksums.
         flat["columns"] = flat["columns"]["columns"]
     return flat

@@ -111,8 +111,8 @@ def of_evaluated(found: Evaluated, names: Sequence[str] = ()) -> Iterator[Block]
         yield Lines("\nthe ensemble:")
     noun = f"test {signature.noun}"
     outcome = presentation_of(signature.task).outcome(found.result, noun)
-    if found.unsure:
-        outcome += f"; {found.unsure} equal to training rows"
+    if found.trained:
+        outcome += f"; {found.trained} equal to training rows"
     yield Lines(f"{outcome}\n")
     yield _of_parts(metrics, signature)
     probable = [name for name in _OF_PROBABILITIES if name in metrics]

@@ -156,20 +156,20 @@ def counted(signature: Signature, labels: np.ndarray) -> str:
 def taken_as(signature: Signature, labels: np.ndarray) -> str:
     """Describe the task chosen for whole numbers, and the option for another task.
 
-    The text is empty for other labels, and for classes of two different numbers.
+    The text is empty for other labels.
     """
     task, names = signature.task, signature.outputs
     if task.exclusive:
-        if len(names) <= 2 or not all(map(WHOLE.fullmatch, names)):
+        if len(names) > 2 or not all(map(WHOLE.fullmatch, names)):
             return ""
-        reason = f"classes, for {len(names)} different whole numbers"
+        reason = "classes, because there are two different whole numbers"
         return f"{reason}; if these are quantities, give --task regression"
     if not task.floats:
         reason = "labels, because all values are 0 or 1"
         return f"{reason}; if these are quantities, give --task regression"
     if len(names) > 1 or (labels % 1).any():
         return ""
-    reason = f"regression, for {len(np.unique(labels))} different whole numbers"
+    reason = "regression, because a whole number is in a single row"
     return f"{reason}; if these are classes, give --task classes"
 
 

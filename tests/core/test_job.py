@@ -16,7 +16,7 @@ from mlp_xp.errors import DatasetError
 
 X = np.random.default_rng(3).normal(size=(90, 3)).round(6)
 KINDS = np.repeat([0, 1, 2], [50, 30, 10])  # sorted, as many files are
-DATASET = from_arrays(X, KINDS)
+DATASET = from_arrays(X, KINDS, task="classes")
 CONFIG = TrainConfig(
     epochs=2,
     hidden=(4,),
@@ -29,7 +29,7 @@ CONFIG = TrainConfig(
 
 @pytest.mark.every_backend
 def test_own_data_are_held_out_by_lot_from_each_class(backend):
-    job = Job(CONFIG, from_arrays(X, KINDS, backend=backend), backend)
+    job = Job(CONFIG, from_arrays(X, KINDS, task="classes", backend=backend), backend)
     rows = np.setdiff1d(np.arange(90), job.rows)
     assert np.bincount(KINDS[rows]).tolist() == [10, 6, 2]
     np.testing.assert_array_equal(backend.to_numpy(job.held_out.inputs), X[rows])

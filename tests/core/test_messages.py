@@ -54,7 +54,7 @@ def evaluation(inputs, labels=KINDS):
 
 def deforming(X):
     """Return training on deformed images."""
-    return training(from_arrays(X, KINDS), settings={"deform": True})
+    return training(from_arrays(X, KINDS, task="classes"), settings={"deform": True})
 
 
 SHAPE = "inputs: their shape is (60, 5, 6); give one or more, (n, 6, 6"

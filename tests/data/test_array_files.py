@@ -81,7 +81,8 @@ def test_arrays_are_contiguous(tmp_path: Path, write: Any) -> None:
 def test_labels(
     tmp_path: Path, write: Any, labels: np.ndarray, names: tuple[str, ...]
 ) -> None:
-    dataset = load_dataset(write(tmp_path, X=X, y=labels), test_fraction=0)
+    path = write(tmp_path, X=X, y=labels)
+    dataset = load_dataset(path, test_fraction=0, task="classes")
     assert dataset.signature.outputs == names
     flat = [
         each.decode() if isinstance(each, bytes) else str(each)

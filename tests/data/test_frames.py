@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 from data_sets import FRAMES, data_frame
 
 from mlp_xp.data.arrays import from_arrays
-from mlp_xp.data.columns import Columns, as_days
-from mlp_xp.data.frames import table_of, take_labels
+from mlp_xp.data.columns import Columns
+from mlp_xp.data.frames import read_as_text, table_of, take_labels
+from mlp_xp.data.kinds import as_days
 from mlp_xp.errors import DatasetError
 
 HOUR, NOON = dt.timedelta(hours=1), dt.datetime(2020, 1, 2, 12, 0, 0, 678901)
@@ -107,12 +109,38 @@ def test_whole_numbers_beside_a_gap_are_exact(column: Any) -> None:
     assert outputs == (str(EXACT - 1), str(EXACT))
 
 
+@pytest.mark.parametrize(
+    "make",
+    [pl.DataFrame, pa.table, lambda columns: pd.DataFrame(columns, dtype="Int64")],
+)
+def test_large_whole_numbers_are_exact_text(make: Callable[..., Any]) -> None:
+    """So categories stay apart, and numbers are those of a file."""
+    values = [EXACT, None, EXACT - 1]
+    table = table_of(make({"a": values * 2}))
+    assert [*table.columns[0]][:3] == [str(EXACT), "", str(EXACT - 1)]
+    assert Columns.fit(table).feature_names == ("a", "a is missing")
+    levels = Columns.fit(replace(table, text_names=("a",))).columns[0].levels
+    assert levels == (str(EXACT - 1), str(EXACT))
+
+
+def test_categories_of_text_are_text() -> None:
+    """Categories of numbers are numbers, as everywhere."""
+    frame = pd.DataFrame({"band": ["20-29", "7"] * 3, "n": [1, 2] * 3})
+    for table in (
+        frame.astype("category"),
+        pl.DataFrame(frame).cast({"band": pl.Categorical}),
+    ):
+        names = Columns.fit(table_of(table)).feature_names
+        assert names == ("band=20-29", "band=7", "n")
+    with pytest.raises(DatasetError, match="row 0, column 'band'"):
+        from_arrays(frame, [0, 1] * 3)
+    given = from_arrays(frame, [0, 1] * 3, text=["band"]).signature.feature_names
+    assert given == names
+
+
 def test_categories_of_text_are_known_in_other_kinds_of_columns() -> None:
-    columns = Columns.fit(
-        table_of(
-            pd.DataFrame({"a": ["1", "true", "True", "2024-01-01", "b", None] * 9})
-        )
-    )
+    texts = pd.DataFrame({"a": ["1", "true", "True", "2024-01-01", "b", None] * 9})
+    columns = Columns.fit(read_as_text(table_of(texts), ["a"]))
     known = [
         pd.DataFrame({"a": each})
         for each in ([1.0, None], [True, "b"], [pd.Timestamp("2024-01-01"), pd.NaT])

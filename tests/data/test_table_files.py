@@ -20,8 +20,9 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.data._labels import labels_of, meaning_of, read_labels
 from mlp_xp.data.columns import Column, Columns
 from mlp_xp.data.options import DataOptions
-from mlp_xp.data.reading import MISSING, number_of, open_file
+from mlp_xp.data.reading import MISSING, open_file
 from mlp_xp.data.samples import RawSamples
+from mlp_xp.data.table import Writing
 from mlp_xp.data.table_files import read_tables
 from mlp_xp.errors import DatasetError, MlpXpWarning
 
@@ -43,61 +44,29 @@ def test_several_labels(tmp_path: Path) -> None:
     assert values_of(read_text(tmp_path, text, "a,b", exclude="q,p")) == ["0.5", "2"]
 
 
-def test_a_column_that_a_network_does_not_use_shows_no_decimal_mark(
-    tmp_path: Path,
-) -> None:
-    known = replace(plain(["a"]), decimal_commas=True)
-    text = "a;price;kind\n6,250;12.50;x\n7,125;3.5;y\n"
-    table = read_text(tmp_path, text, known=known).train.inputs
-    assert [*map(number_of, table.columns[0])] == [6.25, 7.125]
+LABELS = "x;f;y\n1;1;1.234,5\n2;0;0,25\n3;5;1.000\n"
+MARKS = {"decimal": ",", "thousands": "."}
 
 
-@pytest.mark.parametrize(
-    ("columns", "model", "expected"),
-    [
-        (
-            {"a": ["0.506", "1.010"], "pair": ["12,5", "1,001"]},
-            "",
-            [[0.506, 12.5], [1.01, 1.001]],
-        ),
-        ({"a": ["8,679", "999"], "b": ["0.08", "5"]}, "", [[8679, 0.08], [999, 5]]),
-        ({"a": ["8.679", "999"]}, ",", [[8679], [999]]),
-        ({"a": ["0.382", "1.010"]}, ",", [[0.382], [1.01]]),
-        (
-            {"a": ["1,001", "0,999"], "b": ["", "-1.234.567,5e-1"]},
-            "",
-            [[1.001, np.nan], [0.999, -123456.75]],
-        ),
-        ({"a": ["1,001", "2,002"]}, "", [[1.001], [2.002]]),
-    ],
-)
-def test_decimal_marks(
-    tmp_path: Path, columns: dict[str, list[str]], model: str, expected: Any
-) -> None:
-    """A column shows its own, or has that of other columns or of the model."""
-    rows = [[*columns, "kind"], *zip(*columns.values(), "xy", strict=True)]
-    known = replace(plain([*columns]), decimal_commas=model == ",")
-    table = read_text(
-        tmp_path, "\n".join(";".join(row) for row in rows), known=known
-    ).train.inputs
-    found = [[*map(number_of, values)] for values in table.columns]
-    np.testing.assert_array_equal(np.transpose(found), expected)
+def test_labels_and_weights_are_read_by_the_declared_marks(tmp_path: Path) -> None:
+    table = read_text(tmp_path, LABELS, "y", **MARKS)
+    assert values_of(table) == ["1234.5", "0.25", "1000"]
+    table = read_text(tmp_path, LABELS, "x", sample_weight="y", **MARKS)
+    assert table.train.weights == [1234.5, 0.25, 1000]
+    for options in ({"label": "y"}, {"label": "x", "sample_weight": "y"}):
+        with pytest.raises(DatasetError, match=r"line 2, column 'y': '1\.5'"):
+            read_text(tmp_path, LABELS.replace("1.234,5", "1.5"), **options, **MARKS)
+    text = LABELS.replace("1.234,5", "a-1,5")
+    found = read_text(tmp_path, text, "y", task="classes", **MARKS)
+    assert values_of(found) == ["a-1,5", "0.25", "1000"]
 
 
-@pytest.mark.parametrize(
-    ("values", "notes"),
-    [
-        (["59.222", "60.125"], ", decimal points"),
-        (["0.5", "1,234.5"], ", decimal points"),
-        (["59", "60"], ""),
-    ],
-)
-def test_the_decimal_mark_is_said(
-    tmp_path: Path, values: list[str], notes: str
-) -> None:
-    """Because 59.222 may be meant as 59 222."""
-    table = read_text(tmp_path, f"a;kind\n{values[0]};x\n{values[1]};y\n").train.inputs
-    assert table.notes == f"separated by ';'{notes}"
+def test_a_network_keeps_how_its_table_was_written(tmp_path: Path) -> None:
+    """Other options of the caller do not count."""
+    known = replace(plain(["a"]), writing=Writing(",", "."))
+    table = read_text(tmp_path, "a;kind\n6,25;x\n1.234;y\n", known=known).train.inputs
+    assert table.writing == known.writing
+    assert known.features(table).tolist() == [[6.25], [1234]]
 
 
 @pytest.mark.needs("pyarrow")
@@ -183,15 +152,15 @@ def test_damaged_parquet(tmp_path: Path) -> None:
 def test_chosen_columns_in_their_order(tmp_path: Path, suffix: str) -> None:
     columns = {
         "text": ["?", "?"],
-        "b": [1.0, 2.0],
-        "a.b": [5.0, 6.0],
+        "b": [2.0, 1.0],
+        "a.b": [6.0, 5.0],
         "a": [True, False],
         "kind": ["x", "y"],
     }
     path = write_csv(tmp_path / f"t.{suffix}", columns)
     table = read(path, "kind", plain(["a", "b", "a.b"]), exclude="gone").train.inputs
     assert table.names == ("a", "b", "a.b")
-    assert Columns.fit(table).features(table).tolist() == [[1, 1, 5], [0, 2, 6]]
+    assert Columns.fit(table).features(table).tolist() == [[1, 2, 6], [0, 1, 5]]
     with pytest.raises(DatasetError, match="'c', 'd'"):
         read(path, known=plain("bcd"))
 
@@ -226,7 +195,7 @@ def read(
         Columns.fit(samples.train.inputs).features(samples.train.inputs)
         if samples.train.labels is not None:
             labels = labels_of(samples, samples.train, open_backend())
-            read_labels(labels, meaning_of(samples, labels, None))
+            read_labels(labels, meaning_of(samples, labels, options.get("task")))
     return samples
 
 

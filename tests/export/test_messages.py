@@ -28,14 +28,14 @@ FRAME = pd.DataFrame({"island": [*"abca"] * 10, "length": [np.nan, *range(39)]})
 
 
 def untrained(X, **changes):
-    job = Job(CONFIG, from_arrays(X, KINDS), NUMPY)
+    job = Job(CONFIG, from_arrays(X, KINDS, task="classes"), NUMPY)
     model = job.model(first_state(CONFIG, job.sizes, NUMPY).network)
     return varied(model, **changes)
 
 
 def page(X, file="a.html", **changes):
     """Return the writing of a page."""
-    data = from_arrays(X, KINDS)
+    data = from_arrays(X, KINDS, task="classes")
     return lambda: export_page(untrained(X, **changes), file, data=data)
 
 

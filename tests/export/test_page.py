@@ -469,7 +469,7 @@ def table_with_gaps() -> tuple[Model, Any]:
         }
     )
     with pytest.warns(MlpXpWarning, match="'remark'"):
-        dataset = from_arrays(frame, np.arange(41) % 3)
+        dataset = from_arrays(frame, np.arange(41) % 3, task="classes")
     return trained(dataset, hidden=(4,), learning_rate=0.1), dataset
 
 

@@ -36,8 +36,7 @@ from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.core.task import Evaluation
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs._tensors import read_tensors
-from mlp_xp.runs.fingerprints import read_fingerprints, row_fingerprints, seen
-from mlp_xp.runs.records import RunError
+from mlp_xp.runs.fingerprints import read_fingerprints, row_fingerprints
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 RANDOM = np.random.RandomState(0)
@@ -85,28 +84,7 @@ def test_equal_numbers_have_one_sum(one, other):
     np.testing.assert_array_equal(sums_of(*one), sums_of(*other))
 
 
-@pytest.mark.parametrize(
-    ("given", "trained", "marked", "unsure"),
-    [
-        ("abcd", "ca", "ac", 0),
-        # all of its rows are there, as often as it has seen them
-        ("aabcab", "aab", "aab", 2),
-        ("abcb", "aad", "", 1),  # other data: `a` may be there by chance
-        ("abcb", "bd", "b", 1),
-        ("ab", "", "", 0),
-    ],
-)
-def test_rows_are_marked_as_often_as_they_were_seen(given, trained, marked, unsure):
-    marks, more = seen(letters(given), letters(trained))
-    assert "".join(sorted(np.array([*given])[marks])) == marked
-    assert more.sum() == unsure
-
-
-def letters(text: str) -> np.ndarray:
-    return np.array([*map(ord, text)], np.uint64)
-
-
-# Evaluation leaves training rows out.
+# Evaluation counts the training rows among other data.
 
 
 def train_run(
@@ -124,58 +102,26 @@ def evaluated(run: Path, data: Any, warning: str) -> Evaluation:
         return evaluate(run, data).result
 
 
-# Of few different rows.
-FEW = np.random.RandomState(0).randint(0, 3, (400, 2)).astype(float)
-IS_POSITIVE = FEW[:, 0] > 0
-
-
-def test_new_rows_of_a_table_with_few_different_ones_count(tmp_path):
-    """They equal rows of the training set by chance.
-
-    To leave them out would leave the rare ones.
-    """
-    run = train_run(tmp_path / "run", from_arrays(FEW[200:], IS_POSITIVE[200:], 0.2))
-    new = from_arrays(FEW[:200], IS_POSITIVE[:200])
-    said = "200 of 200 rows equal training rows, and are not left"
-    with pytest.warns(MlpXpWarning, match=said):
-        found = evaluate(run, new)
-    assert found.result.samples == 200
+def test_rows_that_equal_training_rows_are_counted(tmp_path):
+    """Copies too, and rows that equal one by chance."""
+    few = np.random.RandomState(0).randint(0, 3, (400, 2)).astype(float)
+    labels = few[:, 0] > 0
+    run = train_run(tmp_path / "run", from_arrays(few[200:], labels[200:], 0.2))
+    with pytest.warns(MlpXpWarning, match="200 of 200 rows equal training rows"):
+        found = evaluate(run, from_arrays(few[:200], labels[:200]))
+    assert (found.trained, found.result.samples) == (200, 200)
     first_line = r".* of 200 test .* right, loss \S+; 200 equal to training rows\n"
     assert re.match(first_line, str(found))
 
 
-def test_training_rows_are_left_out_among_new_rows_that_equal_them(tmp_path):
-    run = train_run(tmp_path / "run", from_arrays(FEW[200:], IS_POSITIVE[200:], 0.2))
-    both = from_arrays(FEW, IS_POSITIVE)
-    with pytest.warns(MlpXpWarning) as warned:
-        found = evaluate(run, both)
-    assert any("160 of 400 rows are left out" in str(each.message) for each in warned)
-    assert "; 240 equal to training rows\n" in str(found)
-
-
 def test_a_data_set_made_by_hand_is_known_again(tmp_path):
     """Only the rows of published data are not recorded."""
-    data = from_arrays(X, Y)
+    data = from_arrays(X, NAMES[Y])
     by_hand = Dataset(data.train, None, data.signature)
     run = train_run(tmp_path / "run", by_hand)
-    with pytest.raises(RunError):
-        evaluate(run, (X, Y))
+    evaluated(run, (X, NAMES[Y]), "60 of 60 rows equal training rows")
     run = train_run(tmp_path / "published", replace(by_hand, published=True))
-    assert evaluate(run, (X, Y)).result.samples == 60
-
-
-def test_copies_of_training_rows_are_counted(tmp_path):
-    """One of the copies is left out, and the others are said."""
-    data = from_arrays(X, Y, 0.2)
-    run = train_run(tmp_path / "run", data)
-    inputs, labels = data.train.inputs[:3], data.train.labels[:3]
-    given = np.vstack([X, inputs]), np.append(Y, labels)
-    with pytest.warns(MlpXpWarning) as warned:
-        found = evaluate(run, given)
-    assert (found.unsure, found.result.samples) == (3, 15)
-    equal, left_out = [str(each.message) for each in warned]
-    assert equal.startswith("3 of 63 rows equal training rows, and are not left out")
-    assert left_out.startswith("48 of 63 rows are left out")
+    assert evaluate(run, (X, NAMES[Y])).result.samples == 60
 
 
 # The 60 rows of a run, for training and testing, and 6 new rows.
@@ -190,7 +136,7 @@ def as_table(folder: Path) -> tuple[Dataset, Path]:
 
 
 def as_archive(folder: Path) -> tuple[Dataset, Path]:
-    data = load_dataset(write_npz(folder / "a.npz", X, Y))
+    data = load_dataset(write_npz(folder / "a.npz", X, Y), task="classes")
     return data, write_npz(folder / "more.npz", MORE, LABELS)
 
 
@@ -213,28 +159,28 @@ PICTURES = RANDOM.randint(0, 256, (66, 4, 5)).astype(np.uint8)
     ("write", "rows"),
     [(as_table, MORE), (as_archive, MORE), (as_frame, MORE), (as_pictures, PICTURES)],
 )
-def test_training_rows_among_new_ones_are_left_out(
+def test_all_rows_of_other_data_count(
     write: Callable[[Path], tuple[Dataset, Any]], rows, tmp_path
 ):
     data, more = write(tmp_path)
     run = train_run(tmp_path / "run", data)
-    result = evaluated(run, more, "48 of 66 rows are left out")
+    result = evaluated(run, more, "48 of 66 rows equal training rows")
     model, names = load_run(run), np.array(data.signature.outputs)
-    said = np.append(model.predict(data.test.inputs), model.predict(rows[60:]))
-    truth = names[np.append(data.test.labels, Y[:6])]
-    assert (result.samples, result.accuracy) == (18, np.mean(said == truth))
+    right = model.predict(rows) == names[LABELS]
+    assert (result.samples, result.accuracy) == (66, np.mean(right))
 
 
-def test_a_row_in_both_parts_is_left_out_of_other_data_only(tmp_path):
-    data = from_arrays(X[:40], Y[:40], (X[39:], Y[39:]))
+def test_a_row_in_both_parts_counts_in_other_data_only(tmp_path):
+    labels = NAMES[Y]
+    data = from_arrays(X[:40], labels[:40], (X[39:], labels[39:]))
     # the held-out samples are trained on too: they choose the network
     run = train_run(tmp_path / "run", data, validation=8)
-    assert evaluate(run, data).result.samples == 21
-    other = from_arrays(X, Y, (X[39:], Y[39:]))
-    assert evaluated(run, other, "1 of 21 rows are left out").samples == 20
+    assert evaluate(run, data).trained == 0
+    other = from_arrays(X, labels, (X[39:], labels[39:]))
+    assert evaluated(run, other, "1 of 21 rows equal training rows").samples == 21
 
 
-@pytest.mark.filterwarnings("ignore:.*rows are left out")
+@pytest.mark.filterwarnings("ignore:.*equal training rows")
 @pytest.mark.parametrize("name", backend_params())
 @pytest.mark.parametrize("task", ["classes", "regression"])
 def test_the_rows_of_a_run_in_float32_are_known_again_in_float64(task, name, tmp_path):
@@ -243,9 +189,9 @@ def test_the_rows_of_a_run_in_float32_are_known_again_in_float64(task, name, tmp
     table = write_csv(tmp_path / "t.csv", columns)
     data = load_dataset(table, single, label="y", task=task)
     train_run(tmp_path / "run", data, single)
-    for given in (table, None):  # the new data, and the run's own data
-        found = evaluate(tmp_path / "run", given, backend=double)
-        assert found.result.samples == 12
+    found = evaluate(tmp_path / "run", table, backend=double)
+    assert (found.trained, found.result.samples) == (48, 60)
+    assert evaluate(tmp_path / "run", backend=double).result.samples == 12
 
 
 def test_rows_of_a_table_are_known_again_in_a_file_of_float32(run, table):
@@ -254,39 +200,22 @@ def test_rows_of_a_table_are_known_again_in_a_file_of_float32(run, table):
     assert floats
     rounded = table.with_name("rounded.parquet")
     frame.with_columns(pl.col(floats).cast(pl.Float32)).write_parquet(rounded)
-    assert evaluated(run, rounded, ALL).samples == 12
+    assert evaluated(run, rounded, ALL).samples == 60
 
 
-def test_rows_that_are_equal_by_chance_are_not_left_out():
-    """New rows of few values equal training rows as often as these one another."""
-    random = np.random.default_rng(0)
-    trained, new = (random.integers(0, 300, n).astype(np.uint64) for n in (400, 200))
-    marks, others = seen(new, trained)
-    assert not marks.any()
-    assert others.sum() == np.isin(new, trained).sum()
-    # a part of the training set among new rows
-    apart = np.arange(1000, 1400, dtype=np.uint64)
-    marks, _ = seen(np.concatenate([apart[:50], new + 5000]), apart)
-    assert marks.sum() == 50
-
-
-@pytest.mark.filterwarnings("ignore:.*rows are left out")
-def test_a_row_left_out_because_of_one_network_is_not_unsure_for_another(tmp_path):
-    """The second network has seen the row twice, and lacks others of its rows."""
-    few, given = [0, 1, 2, 3], [0, 1, 4, 5, 7]
-    several = [0, 0, 4, 4, 5, 6, *range(20, 40)]
+def test_training_rows_of_any_network_of_an_ensemble_count(tmp_path):
+    few, several, given = [0, 1, 2, 3], [*range(4, 7), *range(20, 40)], [0, 1, 4, 9]
     runs = [
-        train_run(tmp_path / "a", from_arrays(X[few], Y[few])),
-        train_run(tmp_path / "b", from_arrays(X[several], Y[several])),
+        train_run(tmp_path / "a", from_arrays(X[few], NAMES[Y[few]])),
+        train_run(tmp_path / "b", from_arrays(X[several], NAMES[Y[several]])),
     ]
-    with pytest.warns(MlpXpWarning, match="1 of 5 rows equal training rows"):
-        found = evaluate(runs, (X[given], Y[given]))
-    assert (found.unsure, found.result.samples) == (1, 2)
+    with pytest.warns(MlpXpWarning, match="3 of 4 rows equal training rows"):
+        assert evaluate(runs, (X[given], NAMES[Y[given]])).trained == 3
 
 
 # The file of the training rows.
 
-ALL = "48 of 60 rows are left out"
+ALL = "48 of 60 rows equal training rows"
 NOT_ITS_ROWS = "rows.safetensors': does not have the rows that the model was trained on"
 
 
@@ -335,7 +264,7 @@ def test_training_rows_are_never_taken_for_new_ones_after_damage(
 def test_the_record_of_the_settings_decides_nothing_about_rows(changes, run, table):
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**config, **changes}))
-    assert evaluated(run, table, ALL).samples == 12
+    assert evaluated(run, table, ALL).samples == 60
 
 
 def copy_rows(source: Path, target: Path) -> None:
@@ -377,7 +306,7 @@ def test_rows_of_another_run_that_appear_while_it_trains_are_refused(
 
 
 def test_a_replaced_run_has_the_rows_of_the_new_one(table, tmp_path):
-    """The old rows would leave out new ones. Data like MNIST's have theirs too."""
+    """Data like MNIST's have theirs too."""
     run, idx = tmp_path / "run", write_idx_folder(tmp_path / "data", TINY)
     command = "train --epochs 1 --hidden 3 --overwrite"
     for seed in (0, None, 0):

@@ -259,7 +259,7 @@ def test_a_run_that_has_ended_gives_its_last_report_again(tmp_path):
 @pytest.fixture
 def own_data() -> Dataset:
     inputs = np.random.RandomState(0).randn(60, 3)
-    return from_arrays(inputs, np.arange(60) % 3, 0.2)
+    return from_arrays(inputs, np.arange(60) % 3, 0.2, task="classes")
 
 
 def test_a_run_that_was_stopped_before_its_rows_were_written_begins_again(
@@ -351,7 +351,7 @@ def test_networks_of_one_run_before_and_after_more_training_are_two(tmp_path):
 def test_a_model_file_is_evaluated_like_the_folder_of_its_run(
     own_data, tmp_path, monkeypatch
 ):
-    """Training rows are left out, also after a change of the current folder."""
+    """Training rows are counted, also after a change of the current folder."""
     monkeypatch.chdir(tmp_path)
     trained("run", CONFIG, own_data)
     model = load_run("run/model.safetensors")
@@ -359,4 +359,4 @@ def test_a_model_file_is_evaluated_like_the_folder_of_its_run(
     monkeypatch.chdir("other")
     data = np.random.RandomState(0).randn(60, 3), np.arange(60) % 3
     with pytest.warns(MlpXpWarning, match="48 of 60 rows"):
-        assert evaluate(model, data).result.samples == 12
+        assert evaluate(model, data).result.samples == 60

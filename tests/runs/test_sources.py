@@ -68,7 +68,7 @@ def test_without_hidden_layers_and_for_other_classes_all_layers_are_drawn(tmp_pa
     config = TrainConfig(epochs=1, hidden=(), batch_size=10, warm_up_steps=0)
     x, numbers = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30)
     trained(config, from_arrays(x, numbers % 2), run_dir=tmp_path / "run")
-    three = from_arrays(x, numbers % 3)
+    three = from_arrays(x, numbers % 3, task="classes")
     found = trained(config, three, start_from=tmp_path / "run").network
     drawn = trained(config, three).network
     assert_all_equal(arrays_of(found, np.asarray), arrays_of(drawn, np.asarray))

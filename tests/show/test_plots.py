@@ -522,7 +522,8 @@ def test_letters_come_from_an_installed_chinese_font(
 def test_a_run_without_a_test_set_is_drawn_again(tmp_path):
     data = tmp_path / "data.npz"
     np.savez(data, X=TINY.train.inputs, y=TINY.train.labels)
-    dataset, folder = load_dataset(data, test_fraction=0), tmp_path / "run"
+    dataset = load_dataset(data, test_fraction=0, task="classes")
+    folder = tmp_path / "run"
     assert [*train(TrainConfig(**SHORT), dataset, run_dir=folder)]
     drawn = sorted(folder.glob("*.png"))
     assert [path.name for path in drawn] == ["curves.png", "weights.png"]
