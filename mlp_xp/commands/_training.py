@@ -81,6 +81,7 @@ def resume(
         has_no_more_epochs = run.settings().train.epochs == settings.train.epochs
         # Even a run that has ended is opened to note the new place of its data.
         if run.has_ended() and has_no_more_epochs and "data_dir" not in given:
+            run.check_ended()
             _say_that_it_has_ended(run, page=page)
             return
 

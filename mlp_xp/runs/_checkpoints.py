@@ -116,6 +116,17 @@ def read_position(path: Path, backend: Backend) -> tuple[Position, Settings]:
     return position, unflatten(facts["settings"], path)
 
 
+def read_settings(path: Path) -> Settings:
+    """Read the settings of the run in a checkpoint.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    _, facts = read_tensors(path)
+    check_fields(facts, {"settings": dict}, path)
+    return unflatten(facts["settings"], path)
+
+
 def _tensors_of(
     prefix: str, network: Network, backend: Backend
 ) -> dict[str, np.ndarray]:

@@ -41,6 +41,7 @@ from mlp_xp.files import (
 from mlp_xp.runs import _replacing, records
 from mlp_xp.runs._checkpoints import (
     read_position,
+    read_settings,
     write_model,
     write_position,
 )
@@ -242,6 +243,18 @@ class RunFolder(LockedFolder):
         fault = f"the run started with other data: {difference}"
         raise RunError(fault, file=self.path / CONFIG, remedy="give the run's own data")
 
+    def check_ended(self) -> None:
+        """Raise RunError if a file of a run that has ended is damaged.
+
+        The files with checksums are read, and the settings in config.json are compared
+        with the settings in the checkpoint.
+        """
+        saved = read_settings(self.path / CHECKPOINT)
+        check_unchanged(saved, self.settings(), self.path / CONFIG)
+        self.result()
+        self.model()
+        self.trained_rows()
+
     def end_replacement(self) -> str:
         """Undo or complete a replacement of the run, if training ended within it.
 
@@ -429,6 +442,8 @@ class RunFolder(LockedFolder):
         check_unchanged(self.settings(), settings, self.path / CONFIG)
         self.check_data(experiment.data_facts())
         self.result()  # refuses a damaged result
+        if self.has_ended():
+            self.model()  # refuses a damaged model
         if self.has_checkpoint():
             return self._checkpoint(settings, experiment.backend)
         self._check_start_over(experiment, source)

@@ -184,6 +184,35 @@ def test_a_run_that_has_ended_says_so_without_its_data(small_run, tmp_path):
     assert_same_run(folder, small_run)
 
 
+@pytest.mark.parametrize("name", ["model", "checkpoint", "rows"])
+def test_a_run_that_has_ended_with_a_changed_byte_is_refused(name, small_run, tmp_path):
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    path = folder / f"{name}.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert_one_line(call("train --resume", folder), 2, f"'{path}': was altered")
+
+
+def test_training_in_the_folder_of_a_run_with_a_changed_model_is_refused(
+    small_run, data_dir, tmp_path
+):
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    outcome = call("train", data_dir=data_dir, resume=folder)
+    assert_one_line(outcome, 2, f"'{path}': was altered")
+
+
+def test_a_run_that_has_ended_with_a_changed_setting_is_refused(small_run, tmp_path):
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    record = config_of(folder)
+    record["settings"]["learning_rate"] = 0.06
+    write_config(folder, record)
+    place = f"--learning-rate: '{folder / 'config.json'}'"
+    assert_one_line(call("train --resume", folder), 2, place)
+
+
 def test_a_finished_run_is_trained_longer_to_the_same_bits(small_run, shorter_run):
     expected = config_of(shorter_run)
     expected["settings"]["epochs"] = 3
