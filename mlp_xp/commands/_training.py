@@ -238,12 +238,6 @@ def _finish(
     stop.say(f"\n{terminal.summary(report, networks)}")
     if report.validation:
         stop.say(terminal.selected(report, job, networks))
-        overfitting = terminal.overfitting(run.reports(), report.validation.samples)
-        if overfitting and networks == 1:
-            stop.say(overfitting)
-    remark = terminal.remark_on_test(report, job)
-    if remark:
-        stop.say(remark)
     try:  # a run without pictures is complete
         paths = gallery.draw_run(run, job.dataset, job.backend)
         stop.say(f"drawn in {run.path}: {', '.join(path.name for path in paths)}")

@@ -123,26 +123,6 @@ def test_of_many_short_epochs_some_have_rows(validation, tmp_path):
     assert len(metrics(run)) >= 31
 
 
-@pytest.mark.needs("polars")
-def test_a_run_that_overfits_says_so(tmp_path):
-    """The labels are random: everything a network learns of them is wrong for others.
-
-    See also test_terminal.py.
-    """
-    random = np.random.default_rng(0)
-    labels, path = random.choice(["a", "b"], 80), tmp_path / "t.csv"
-    table = write_samples(path, random.normal(size=(80, 5)), labels)
-    command = "train --label kind --networks 1 --validation 0.25 --patience 0"
-    learning = (
-        "--weight-decay 0 --dropout 0 --epochs 31 --learning-rate 0.03 --hidden 32"
-    )
-    out = call(f"{command} {learning}", data_dir=table, run_dir=tmp_path / "run").out
-    kept = r"\nkept the network of epoch (\d+): .*\n"
-    assert re.search(kept + r"it overfits: after epoch \1 the .*\nfell from .*\n", out)
-    places = sum("held-out" in line for line in out.splitlines())
-    assert places == 4, "the data, the head, the network, advice"
-
-
 @pytest.mark.needs("PIL")
 def test_a_run_finds_its_data_from_any_folder(data_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(data_dir.parent)
