@@ -39,11 +39,8 @@ def read_curves(run: RunFolder) -> plots.Curves:
     if closing and not reports:
         fault = "has no reports, though the run has ended"
         raise RunError(fault, file=run.path / METRICS, remedy="restore the file")
-    average = {}
-    if closing and "network" in reports[-1]:
-        average = closing
-        del average["train_loss"]  # of the last network
-    elif closing and "kept_epoch" not in closing:
+    # Otherwise it is about the average of several networks, or an earlier network.
+    if closing and "network" not in reports[-1] and "kept_epoch" not in closing:
         reports.append(closing)
     options, signature = settings.data_options, record["signature"]
     return plots.Curves(
@@ -51,8 +48,6 @@ def read_curves(run: RunFolder) -> plots.Curves:
         reports,
         record["train_samples"],
         settings.train.batch_size,
-        kept_epoch=closing.get("kept_epoch"),
-        average=average,
         task=TASKS[signature["task"]],
         standardised=signature["targets"] == STANDARDISED,
         weighted=bool(options.class_weight or options.sample_weight),
