@@ -129,10 +129,7 @@ def _csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
 
 
 def _show_runs(rows: Sequence[Row], console: Console) -> None:
-    """Print runs as a table, the most important columns first.
-
-    Columns that do not fit are left out.
-    """
+    """Print runs as a table, the most important columns first."""
     metrics = [
         name for name in METRIC_COLUMNS if any(name in row.metrics for row in rows)
     ]
