@@ -6,7 +6,7 @@ no array library, so that `--help` is quick.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import field, fields
 from functools import cache
@@ -145,6 +145,22 @@ def checked(setting: Setting, value: Any) -> Any:
                 return tuple(checked(unit, each) for each in value)
             return _in_range(setting, setting.kind(value))
     raise ConfigError(f"{value!r:.80} is not {wanted}", setting=setting.name)
+
+
+def parse(setting: Setting, word: str) -> Any:
+    """Return the value of a setting from a word, as on the command line.
+
+    Raises:
+        ConfigError: The word is not a value of the setting.
+    """
+    readers: dict[type, Callable[[str], Any]] = {
+        bool: {"true": True, "false": False}.__getitem__,
+        tuple: lambda word: tuple(map(int, word.split(","))),
+    }
+    value: Any = word
+    with suppress(ValueError, KeyError):
+        value = readers.get(setting.kind, setting.kind)(word)
+    return checked(setting, value)
 
 
 def _in_range(setting: Setting, value: Any) -> Any:
