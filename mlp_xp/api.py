@@ -303,8 +303,8 @@ def sweep(
             `{"learning_rate": "0.001..0.1"}`. All combinations are trained. `{"cv": 5}`
             stands for its five folds, a cross-validation.
         base: All other settings, or the settings of training, or the name of a recipe.
-        options: sweep_dir, random, optuna, sampling_seed, jobs, cluster, retry_failed
-            and cache_dir, as `mlp-xp sweep --help` describes them.
+        options: sweep_dir, optuna, sampling_seed, jobs, cluster, retry_failed and
+            cache_dir, as `mlp-xp sweep --help` describes them.
 
     Returns:
         A generator of endings.

@@ -24,7 +24,6 @@ from mlp_xp.runs.settings import Settings, flatten, shown, unflatten
 FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
 INDEX, MEMBERS, FAILURES, STOP = "sweep.json", "members", "failures.json", ".stop-"
 _FIELDS = {
-    "random": int | None,
     "optuna": int | None,
     "sampling_seed": int,
     "options": dict,
