@@ -31,6 +31,12 @@ KINDS: dict[type, tuple[Any, str]] = {
 }
 
 
+AUTO: Any = "auto"
+"""The value of a setting that follows from the data, by the rule in its help. Its type
+is Any, because a job replaces it by a number.
+"""
+
+
 class ConfigError(MlpXpError):
     """A setting of the wrong type or out of its range."""
 
@@ -58,6 +64,8 @@ class Setting(NamedTuple):
     is_path: bool = False
     is_share_or_count: bool = False
     """Whether a number below 1 is a share. Any other number is a count, and whole."""
+    auto: bool = False
+    """Whether it may be AUTO."""
     names_columns: bool = False
     """Whether a value may name several columns, as in a,b."""
     aliases: tuple[str, ...] = ()
@@ -128,6 +136,8 @@ def checked(setting: Setting, value: Any) -> Any:
         ConfigError: The value cannot be a value of the setting.
     """
     if isinstance(value, setting.or_else):
+        return value
+    if setting.auto and isinstance(value, str) and value == AUTO:
         return value
     if getattr(value, "shape", None) == ():  # A scalar of NumPy, such as np.bool_.
         value = value.item()

@@ -19,7 +19,7 @@ from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.names import PAGE
 from mlp_xp.runs.records import check_foreign
 from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RESUME, RunFolder
-from mlp_xp.runs.settings import Settings, fitted_without, settings_of
+from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.show import gallery, terminal
 from mlp_xp.show.console import plain_console, say
 
@@ -39,14 +39,13 @@ def begin(
     settings = settings_of(base_settings(recipe, config, given), given)
     if config:
         check_foreign(settings, given, config)
-    fitted = frozenset[str]() if config else fitted_without(given)
     data_options = settings.data_options
     if data_options.cv is not None and data_options.fold is None:
         only_one(cv=True, test_fraction=given.get("test_fraction"))
         only_one(cv=True, overwrite=overwrite)
         only_one(cv=True, threads=threads)
         only_one(cv=True, page=page)
-        return _train_folds(settings, run_dir, cache_dir, fitted=fitted)
+        return _train_folds(settings, run_dir, cache_dir)
     if run_dir:
         run = RunFolder(run_dir)
     elif overwrite:
@@ -57,9 +56,7 @@ def begin(
         run = RunFolder.named(settings, name, dt.datetime.now())
 
     def make() -> Experiment:
-        return Experiment.from_settings(
-            settings, threads=threads, cache_dir=cache_dir, fitted=fitted
-        )
+        return Experiment.from_settings(settings, threads=threads, cache_dir=cache_dir)
 
     _train(run, make, OVERWRITE if overwrite else REFUSE, page=page)
     return 0
@@ -112,8 +109,6 @@ def _train_folds(
     settings: Settings,
     sweep_dir: Path | None,
     cache_dir: Path | None,
-    *,
-    fitted: frozenset[str],
 ) -> int:
     """Train a network for each fold of a cross-validation, as a sweep."""
     # Imported here, so that runs without folds start sooner.
@@ -123,7 +118,7 @@ def _train_folds(
     folder = str(sweep_dir) if sweep_dir else None
     cache = str(cache_dir) if cache_dir else None
     options = SweepOptions(folder, cache_dir=cache)
-    return train_members(make_plan(settings, {}, options, fitted))
+    return train_members(make_plan(settings, {}, options))
 
 
 def _train(

@@ -20,7 +20,7 @@ from mlp_xp.commands.stopping import Stop
 from mlp_xp.declared import declared
 from mlp_xp.errors import MlpXpError, more, quoted
 from mlp_xp.runs.records import HELD_OUT, TESTED, check_foreign
-from mlp_xp.runs.settings import FITTED, Settings, described, shown, words
+from mlp_xp.runs.settings import Settings, described, shown, words
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED
 from mlp_xp.runs.table import UNREADABLE
 from mlp_xp.show import terminal
@@ -68,8 +68,7 @@ def sweep(
     base = base_settings(recipe, config, given)
     if config:
         check_foreign(base, given, config)
-    fitted = frozenset[str]() if config else FITTED
-    return train_members(make_plan(base, given, options, fitted))
+    return train_members(make_plan(base, given, options))
 
 
 def train_members(plan: Plan) -> int:

@@ -644,6 +644,7 @@ def _new_record(experiment: Experiment, source: Source) -> dict[str, Any]:
     return {
         "format": records.FORMAT,
         "settings": flatten(with_absolute_paths(experiment.settings)),
+        "auto": list(experiment.job.auto),
         "device": backend.device_name,
         "versions": versions,
         "threads": threads,

@@ -46,8 +46,6 @@ class Work(NamedTuple):
     name: str
     """The name of the member."""
     settings: Settings
-    fitted: frozenset[str]
-    """See `Plan`."""
     sweep_dir: Path
     """The absolute path of the folder of the sweep."""
     crc32: str | None
@@ -174,9 +172,7 @@ def _prepare(work: Work) -> Experiment:
             "the data have changed since the command of the sweep began, or "
             f"{here} has other data"
         )
-    return Experiment.from_settings(
-        settings, backend=backend, dataset=dataset, fitted=work.fitted
-    )
+    return Experiment.from_settings(settings, backend=backend, dataset=dataset)
 
 
 def key_of(settings: Settings) -> str:

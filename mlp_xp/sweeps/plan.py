@@ -22,12 +22,10 @@ from mlp_xp.errors import Argument, check_type
 from mlp_xp.runs import records
 from mlp_xp.runs.names import default_folder, in_folder_name
 from mlp_xp.runs.settings import (
-    FITTED,
     RECIPES,
     SETTINGS,
     Settings,
     described,
-    fitted_without,
     flatten,
     of_recipe,
     settings_of,
@@ -121,8 +119,6 @@ class Plan(NamedTuple):
     varied: dict[str, Values]
     """The varied settings: their values, or the span to sample from."""
     options: SweepOptions
-    fitted: frozenset[str]
-    """The settings to fit to the number of training samples: see `fitted_to`."""
     members: tuple[Member, ...] = ()
     """All members, unless Optuna chooses each one by the results before it."""
 
@@ -202,7 +198,7 @@ def plan_of(
     if isinstance(base, str):
         check_choice("base", base, RECIPES)
         settings = of_recipe(RECIPES[base], values)
-        return make_plan(settings, values, options, FITTED)
+        return make_plan(settings, values, options)
     if isinstance(base, TrainConfig):
         base = Settings(train=base)
     remedy = "give Settings, a TrainConfig, or the name of a recipe"
@@ -223,7 +219,6 @@ def make_plan(
     base: Settings,
     given: Mapping[str, Any],
     options: SweepOptions = _NO_OPTIONS,
-    fitted: frozenset[str] = frozenset(),
 ) -> Plan:
     """Return the plan of a sweep, with the settings of every member checked.
 
@@ -235,8 +230,6 @@ def make_plan(
             spans. A value of `hidden` is a number, for one layer, or a tuple. `cv`
             without `fold` stands for all its folds.
         options: The options of the sweep.
-        fitted: The settings to fit to the number of training samples, unless they are
-            given: see `fitted_to`.
 
     Raises:
         ConfigError: A setting is wrong, in all members or in the named one.
@@ -246,7 +239,7 @@ def make_plan(
     _check_base(base, given)
     if base.data_options.cv and base.data_options.fold is None:
         varied.setdefault("fold", tuple(range(base.data_options.cv)))
-    plan = Plan(base, varied, options, fitted & fitted_without(given))
+    plan = Plan(base, varied, options)
     if options.optuna and not plan.sampled:
         fault = (
             "no setting but seed and fold has several values or a range, so there is "

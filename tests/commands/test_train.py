@@ -12,7 +12,6 @@ import pytest
 from data_sets import TINY, write_samples
 from helpers import (
     assert_one_line,
-    assert_same_run,
     call,
     metrics,
     on_a_terminal,
@@ -156,18 +155,6 @@ def test_a_configuration_may_hold_a_few_settings_and_options_come_before_it(
     output_of("train --seed 5", config=config, run_dir=run)
     defaults = as_json(flatten(Settings()))
     assert settings_of(run) == {**defaults, "dataset": None, **some, "seed": 5}
-
-
-@pytest.mark.usefixtures("inline")
-def test_a_batch_that_nobody_chose_is_not_larger_than_the_training_set(
-    data_dir, tmp_path
-):
-    words = "--epochs 1 --recipe standard --hidden 4 --validation 0.4"
-    output_of(f"train {words}", data_dir=data_dir, run_dir=tmp_path / "fits")
-    assert settings_of(tmp_path / "fits")["batch_size"] == 120
-    sweep = tmp_path / "sweep"
-    assert call(f"sweep {words} --seed 0", data_dir=data_dir, sweep_dir=sweep).code == 0
-    assert_same_run(sweep / "members" / "0000", tmp_path / "fits")
 
 
 def test_a_module_is_imported_only_if_the_command_line_names_it(finished, tmp_path):

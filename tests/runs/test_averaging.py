@@ -190,7 +190,7 @@ def test_an_unfinished_run_has_the_average_of_its_finished_networks(whole, tmp_p
     assert_all_equal(sum(load_run(folder.path).network, ()), sum(expected, ()))
 
 
-def test_curves_show_each_network_and_their_average(whole):
+def test_curves_show_each_network(whole):
     """Each network begins at sample 0, and has a curve of its own."""
     curves = read_curves(RunFolder(whole))
     expected = [{}, {}, {}]
@@ -204,8 +204,6 @@ def test_curves_show_each_network_and_their_average(whole):
         for network in curves.networks("test_loss")
     ]
     assert drawn == expected
-    assert curves.average["test_loss"] == result(whole)["test_loss"]
-    assert "train_loss" not in curves.average, "it is that of the last network"
 
 
 @pytest.mark.needs("polars")

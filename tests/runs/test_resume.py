@@ -33,6 +33,7 @@ from hypothesis import strategies as st
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import UNNAMED
+from mlp_xp.declared import ConfigError
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.loading import load_run
@@ -211,6 +212,25 @@ def test_a_run_that_has_ended_with_a_changed_setting_is_refused(small_run, tmp_p
     write_config(folder, record)
     place = f"--learning-rate: '{folder / 'config.json'}'"
     assert_one_line(call("train --resume", folder), 2, place)
+
+
+def test_auto_settings_are_recorded_with_their_numbers_and_a_resume_compares_these(
+    tmp_path,
+):
+    folder, backend = tmp_path / "run", open_backend()
+    config = TrainConfig(epochs=1, batch_size="auto", dropout="auto", hidden=(4,))
+    record_run(folder, Settings(train=config), TINY, backend)
+    record = config_of(folder)
+    assert record["auto"] == ["batch_size", "dropout"]
+    assert record["settings"]["batch_size"] == 32  # 2 sqrt(200) is 28.3
+    assert record["settings"]["dropout"] == 0.1
+    before = files(folder)["model.safetensors"]
+    for same in (config, replace(config, batch_size=32, dropout=0.1)):
+        record_run(folder, Settings(train=same), TINY, backend)
+    assert files(folder)["model.safetensors"] == before
+    other = Settings(train=replace(config, batch_size=16))
+    with pytest.raises(ConfigError, match="32, not 16"):
+        record_run(folder, other, TINY, backend)
 
 
 def test_a_finished_run_is_trained_longer_to_the_same_bits(small_run, shorter_run):

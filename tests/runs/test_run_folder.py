@@ -39,7 +39,7 @@ from mlp_xp.files import FileError
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RESUME, RunFolder, metrics_record
-from mlp_xp.runs.settings import FITTED, Settings
+from mlp_xp.runs.settings import Settings
 from mlp_xp.sweeps.plan import SweepOptions, make_plan
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -90,7 +90,7 @@ def test_default_folders_of_tables_have_the_label(label, part):
     middle = f"-{part}" if part else ""
     run = RunFolder.named(settings, "own", NOW).path
     assert run == Path(f"runs/t.csv{middle}-own-numpy-20240203-040506")
-    plan = make_plan(settings, {"seed": [0, 1]}, SweepOptions(), FITTED)
+    plan = make_plan(settings, {"seed": [0, 1]}, SweepOptions())
     name = plan.folder().path.name
     assert re.fullmatch(rf"sweep-t\.csv{re.escape(middle)}-numpy-[0-9a-f]{{8}}", name)
     for path in (run, plan.folder().path):
