@@ -21,12 +21,12 @@ import docstring_parser
 from cyclopts import App, Group, Parameter, Token
 from docstring_parser.attrdoc import AttributeDocstrings
 
-from mlp_xp import __version__
 from mlp_xp.commands.names import COMMANDS
 from mlp_xp.declared import AUTO, Setting, declared
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, flatten, shown
 from mlp_xp.show.console import plain_console
+from mlp_xp.version import __version__
 
 _RANGE = ".."  # between the ends of a range
 _HEADINGS = (

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp import __version__
 from mlp_xp.backends.threads import cpus, threads_chosen
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import UNNAMED
@@ -70,6 +69,7 @@ from mlp_xp.runs.names import (
 )
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings, check_unchanged, flatten, with_absolute_paths
+from mlp_xp.version import __version__
 
 CHECKSUMS = ("data_crc32", "rows_crc32")  # of the facts about data
 RESUME, REFUSE, OVERWRITE = "resume", "refuse", "overwrite"

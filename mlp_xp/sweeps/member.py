@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp import __version__
 from mlp_xp.backends.failures import BackendOutOfMemory
 from mlp_xp.backends.memory import NotEnoughMemoryError
 from mlp_xp.backends.opening import open_backend
@@ -28,6 +27,7 @@ from mlp_xp.runs.settings import Settings, described
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED, SweepFolder
 from mlp_xp.show.numbers import score_text
 from mlp_xp.system import has_lost
+from mlp_xp.version import __version__
 
 # The errors of a process that finds too little memory. Another process may have more.
 OUT_OF_MEMORY = (MemoryError, NotEnoughMemoryError, BackendOutOfMemory)
