@@ -44,7 +44,7 @@ from mlp_xp.runs.settings import RECIPES as RECIPES  # noqa: PLC0414
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.show import objects as objects  # noqa: PLC0414  (the texts of all objects)
-from mlp_xp.show.gallery import compared, draw_run
+from mlp_xp.show.gallery import compared, draw_end, draw_run
 from mlp_xp.show.plots import draw_curves, save
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
@@ -127,9 +127,7 @@ def train(
             events = watch(events, running.job, networks=networks)
         for event in events:
             if run is not None and event.closing:
-                try:
-                    draw_run(run, dataset, backend)
-                except MlpXpError as error:  # a run without pictures is complete
+                for error in draw_end(run, dataset, backend).faults.values():
                     fault = f"the run in {quoted(run.path)} has no pictures: {error}"
                     warn(MlpXpWarning(fault))
             if event.report is not None:

@@ -13,15 +13,16 @@ from mlp_xp.commands.stopping import Stop
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.training import Event
 from mlp_xp.errors import Argument, MlpXpError, quoted
-from mlp_xp.export.page import check_page, write_page
+from mlp_xp.export.page import check_page
 from mlp_xp.files import FileError
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.names import PAGE
 from mlp_xp.runs.records import check_foreign
 from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RESUME, RunFolder
 from mlp_xp.runs.settings import Settings, settings_of
-from mlp_xp.show import gallery, terminal
+from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console, say
+from mlp_xp.show.gallery import draw_end
 
 
 def begin(
@@ -233,18 +234,13 @@ def _finish(
     stop.say(f"\n{terminal.summary(report, networks)}")
     if report.validation:
         stop.say(terminal.selected(report, job, networks))
-    try:  # a run without pictures is complete
-        paths = gallery.draw_run(run, job.dataset, job.backend)
-        stop.say(f"drawn in {run.path}: {', '.join(path.name for path in paths)}")
-    except MlpXpError as error:
-        stop.say(f"no pictures: {error}; then: {shell_command('plot', run.path)}")
-    if page:
-        path = run.path / PAGE
-        try:
-            write_page(path, run.model(job.backend), job.dataset)
-            stop.say(f"written: {path}")
-        except MlpXpError as error:
-            stop.say(f"no page: {error}; then: {shell_command('page', run.path, path)}")
+    drawn = draw_end(run, job.dataset, job.backend, page=page)
+    if drawn.paths:
+        names = ", ".join(path.name for path in drawn.paths)
+        stop.say(f"drawn in {run.path}: {names}")
+    for command, error in drawn.faults.items():
+        words = (run.path, run.path / PAGE) if command == "page" else (run.path,)
+        stop.say(f"not drawn: {error}; then: {shell_command(command, *words)}")
     if stop.error:
         complete = f"the run in {quoted(run.path)} is complete"
         raise stop.error_at(f"after the end of the training; {complete}")
