@@ -39,6 +39,7 @@ from mlp_xp.runs.evaluation import unseen_data
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.loading import load_run as load_run  # noqa: PLC0414
 from mlp_xp.runs.prediction import predict as predict  # noqa: PLC0414
+from mlp_xp.runs.recording import open_training
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import RECIPES as RECIPES  # noqa: PLC0414
 from mlp_xp.runs.settings import Settings
@@ -119,7 +120,7 @@ def train(
         training = experiment.training()
     else:
         run = RunFolder(as_path(run_dir, "run_dir"))
-        training = run.training(lambda: experiment)
+        training = open_training(run, lambda: experiment)
     with training as (running, events):
         if bar:
             from mlp_xp.show.terminal import watch

@@ -17,8 +17,10 @@ from mlp_xp.export.page import check_page
 from mlp_xp.files import FileError
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.names import PAGE
+from mlp_xp.runs.recording import end_replacement, open_training
 from mlp_xp.runs.records import check_foreign
-from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RESUME, RunFolder
+from mlp_xp.runs.resuming import check_ended
+from mlp_xp.runs.run_folder import Existing, RunFolder
 from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console, say
@@ -59,7 +61,8 @@ def begin(
     def make() -> Experiment:
         return Experiment.from_settings(settings, threads=threads, cache_dir=cache_dir)
 
-    _train(run, make, OVERWRITE if overwrite else REFUSE, page=page)
+    existing = Existing.OVERWRITE if overwrite else Existing.REFUSE
+    _train(run, make, existing, page=page)
     return 0
 
 
@@ -79,7 +82,7 @@ def resume(
         has_no_more_epochs = run.settings().train.epochs == settings.train.epochs
         # Even a run that has ended is opened to note the new place of its data.
         if run.has_ended() and has_no_more_epochs and "data_dir" not in given:
-            run.check_ended()
+            check_ended(run)
             _say_that_it_has_ended(run, page=page)
             return
 
@@ -91,7 +94,7 @@ def resume(
                 cache_dir=cache_dir,
             )
 
-        _train(run, make, RESUME, page=page)
+        _train(run, make, Existing.RESUME, page=page)
 
 
 def _say_that_it_has_ended(run: RunFolder, *, page: bool) -> None:
@@ -123,14 +126,14 @@ def _train_folds(
 
 
 def _train(
-    run: RunFolder, make: Callable[[], Experiment], existing: str, *, page: bool
+    run: RunFolder, make: Callable[[], Experiment], existing: Existing, *, page: bool
 ) -> None:
     """Train in the folder of a run, and print the training and its end.
 
     A signal or a closed output saves and stops the run.
     """
     stop = Stop(plain_console())
-    training = run.training(make, existing=existing, save_now=lambda: bool(stop))
+    training = open_training(run, make, existing=existing, save_now=lambda: bool(stop))
     with training as (experiment, events):
         if page:  # otherwise the page would be refused at the end
             check_page(experiment.dataset.signature, experiment.job.sizes)
@@ -216,7 +219,7 @@ def _stop_at(event: Event, run: RunFolder, stop: Stop) -> None:
     if event.checkpoint:
         raise stop.error_at(f"{progress}; {_how_to_resume(run)}")
     if (stop.signal and is_warm_up) or run.is_being_replaced():
-        raise stop.error_at(f"{progress}; {run.end_replacement()}")
+        raise stop.error_at(f"{progress}; {end_replacement(run)}")
 
 
 def _finish(

@@ -47,7 +47,7 @@ class Experiment:
     """Settings, and the job they stand for.
 
     The command line, the library and the members of a sweep make an experiment by
-    `from_settings` or `from_data`, and train it by `RunFolder.training`.
+    `from_settings` or `from_data`, and train it by `recording.open_training`.
     """
 
     settings: Settings
@@ -181,7 +181,7 @@ class Experiment:
 
     @contextmanager
     def training(self) -> Iterator[tuple[Self, Iterator[Event]]]:
-        """Train without a folder. See `RunFolder.training`."""
+        """Train without a folder. See `recording.open_training`."""
         self.check(in_folder=False)
         trained = self.source().layers
         experiment = self.on_threads(None)

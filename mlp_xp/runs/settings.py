@@ -272,7 +272,7 @@ def check_unchanged(
 ) -> None:
     """Raise ConfigError if a setting differs that a resumed run must keep.
 
-    Settings of the reading of data may differ, because `RunFolder.check_data` compares
+    Settings of the reading of data may differ, because `resuming.check_data` compares
     the data. The number of epochs may differ if no step depends on it. The run then
     becomes longer or shorter.
 

@@ -22,6 +22,7 @@ from mlp_xp.files import FileError
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.fingerprints import data_crc32
 from mlp_xp.runs.locked_folder import InUseError
+from mlp_xp.runs.recording import open_training
 from mlp_xp.runs.records import HELD_OUT, TESTED
 from mlp_xp.runs.settings import Settings, described
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED, SweepFolder
@@ -131,8 +132,8 @@ def _train(work: Work) -> Ending:
     if work.must_stop():
         return Ending(work.name, INTERRUPTED)
     run = SweepFolder(work.sweep_dir).run(work.name)
-    training = run.training(
-        lambda: _prepare(work), wait=_HANDOVER, save_now=work.must_stop
+    training = open_training(
+        run, lambda: _prepare(work), wait=_HANDOVER, save_now=work.must_stop
     )
     with training as (_, events):
         if run.result() is None:  # else a process of a killed sweep has just ended it

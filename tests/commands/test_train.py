@@ -28,7 +28,7 @@ from safetensors.numpy import load_file
 from mlp_xp import load_run, open_backend, train
 from mlp_xp.backends.threads import threads_chosen
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.runs.run_folder import metrics_record
+from mlp_xp.runs.recording import metrics_record
 from mlp_xp.runs.settings import RECIPES, Settings, flatten
 from mlp_xp.show.terminal import header
 

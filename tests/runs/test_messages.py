@@ -32,6 +32,7 @@ from mlp_xp.runs._checkpoints import read_position
 from mlp_xp.runs.ensembles import check_fit
 from mlp_xp.runs.names import CHECKPOINT, CONFIG, FINGERPRINTS, METRICS, MODEL, RESULT
 from mlp_xp.runs.records import RunError, parse_settings
+from mlp_xp.runs.resuming import read_checkpoint
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings, check_unchanged, settings_of
 from mlp_xp.show.gallery import read_curves
@@ -160,7 +161,7 @@ QP = Columns((Column("q"), Column("p")))
 
 def goes_on_with_another_seed() -> None:
     settings = settings_of(RunFolder("run").settings(), {"seed": 1})
-    RunFolder("run")._checkpoint(settings, open_backend())
+    read_checkpoint(RunFolder("run"), settings, open_backend())
 
 
 def named(names: str) -> Dataset:

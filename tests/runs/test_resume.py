@@ -38,6 +38,7 @@ from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.names import CHECKPOINT
+from mlp_xp.runs.recording import RunWriter, open_training
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings, settings_of
 
@@ -161,7 +162,7 @@ def test_a_killed_command_resumes_to_the_same_files(
     """
     folder = tmp_path / "run"
     settings = small_settings(data_dir=data_dir, run_dir=folder)
-    for write, calls in ((RunFolder._append, 1), (RunFolder._save, 4)):
+    for write, calls in ((RunWriter.append, 1), (RunWriter.save, 4)):
         with monkeypatch.context() as patch:
             die_at(patch, write, calls)
             assert_one_line(call("train", **settings), 130, "interrupted")
@@ -283,7 +284,7 @@ def test_a_command_that_ends_before_the_first_new_checkpoint_leaves_the_finished
     small_run, shorter_run, finished_shorter, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        die_at(patch, RunFolder._append, 1)
+        die_at(patch, RunWriter.append, 1)
         assert call("train --epochs 3 --resume", shorter_run).code == 130
     assert files(shorter_run) == files(finished_shorter)
     output_of("train --epochs 3 --resume", shorter_run)
@@ -304,7 +305,7 @@ def test_a_longer_run_of_a_run_that_had_lost_its_model_has_not_ended_when_killed
     """The result of the shorter run is not its result."""
     (shorter_run / "model.safetensors").unlink()
     with monkeypatch.context() as patch:
-        die_at(patch, RunFolder._save, 1)
+        die_at(patch, RunWriter.save, 1)
         assert call("train --epochs 3 --resume", shorter_run).code == 130
     assert not RunFolder(shorter_run).has_ended()
     output_of("train --resume", shorter_run)
@@ -317,8 +318,8 @@ def test_a_longer_run_saves_where_it_is_stopped_in_its_first_new_epoch(
     """Unlike a run that replaces another one, perhaps by mistake."""
     run = RunFolder(shorter_run)
     settings = settings_of(run.settings(), {"epochs": 3})
-    training = run.training(
-        lambda: Experiment.from_settings(settings), save_now=lambda: True
+    training = open_training(
+        run, lambda: Experiment.from_settings(settings), save_now=lambda: True
     )
     with training as (_, events):
         assert next(events).checkpoint
