@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _MARKERS = "osv^DPX"
 _MOST_MARKERS = 40  # on a line; more would hide whether it is dashed or dotted
 _GREY = "#555555"
-_MARGIN = 0.05  # of an axis, as in Matplotlib
 _LAST = math.inf
 
 Stage = tuple[int, float]
@@ -185,10 +184,6 @@ class _Chart:
         rows = 1 + self.has_score
         axes = self.figure.subplots(rows, 1, sharex=True, squeeze=False)
         self.losses, self.scores = axes[0, 0], axes[-1, 0]  # the same without scores
-        # All scores, those after the first batch, and those of the second half.
-        self.found: list[float] = []
-        self.later: list[float] = []
-        self.settled: list[float] = []
         # The entries of the legends: the curves of each panel, and groups.
         self.styles: dict[Any, dict[str, Line2D]] = {each: {} for each in axes.flat}
         self.lines: list[Line2D] = []
@@ -221,7 +216,7 @@ class _Chart:
     def finish(self) -> "Figure":
         """Label the axes, explain the curves, and return the figure."""
         self._label_losses()
-        if self.settled:
+        if self.has_score:
             self._label_scores()
         for axes in self.figure.axes:
             tidy(axes)
@@ -263,10 +258,6 @@ class _Chart:
         if len(curves) > 1:
             low, high = values.min(axis=0), values.max(axis=0)
             axes.fill_between(places, low, high, color=color, alpha=0.15)
-        if not kind.is_loss:
-            self.found += values.flat
-            self.later += values[:, int(stages[0] == (0, 0)) :].flat
-            self.settled += values[:, len(stages) // 2 :].flat
         role = kind.role
         if role == "training" and run.weighted:
             role += ", weighted"
@@ -295,32 +286,13 @@ class _Chart:
             axis.set(major_formatter="{x:.3g}", minor_formatter="")
 
     def _label_scores(self) -> None:
-        """Label the axis, and choose its range.
-
-        Scores far below the others would flatten them. These are the scores of the
-        untrained network, and R² below 0, unless the scores of the second half are too.
-        """
+        """Label the axis. An R² below -1 would flatten all others, and is not shown."""
         presentation, axes = presentation_of(self.task), self.scores
         axes.set(ylabel=presentation.score_axis)
-        useless, perfect = presentation.score_range
-        # Scores as far below a useless network as a perfect one is above it.
-        hopeless = useless - (perfect - useless)
-        settled = [value for value in self.settled if value > hopeless]
-        lowest = min([useless, *(settled or self.settled)])
-        # Below, the first scores would take more than half of the axis.
-        later = self.later or self.found
-        half = min(later) - (max(later) - min(later))
-        shown = [value for value in self.found if value >= max(lowest, half)]
-        bottom, top = min(shown), max(shown)
-        if bottom == top:
-            bottom, top = min(bottom, useless), perfect
-        margin = _MARGIN * (top - bottom)
-        axes.set_ylim(bottom - margin, top + margin)
-        below = [value for value in self.found if value < bottom - margin]
-        if below:
-            figures = sorted({f"{min(below):.3g}", f"{max(below):.3g}"}, key=float)
-            label = f"below the axis: {' to '.join(figures)}"
-            self.styles[axes][label] = _legend_line(linestyle="")
+        floor = presentation.score_floor
+        drawn = axes.dataLim
+        if drawn.y0 < floor < drawn.y1:
+            axes.set_ylim(bottom=floor)
 
 
 def _legend_line(**look: Any) -> "Line2D":
