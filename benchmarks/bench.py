@@ -30,13 +30,13 @@ from benchmarks.workloads import (
     WORKLOADS,
     Workload,
 )
-from mlp_xp import __version__
 from mlp_xp.commands.process import run_command
 from mlp_xp.data.datasets import MNIST_DIR
 from mlp_xp.declared import check_range
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.show.plots import new_figure
+from mlp_xp.version import __version__
 
 SLOW_TO_START = ("pytorch-compile", "pytorch-gpu-graphs")
 MOST_ROUNDS = {EPOCH: 5, FIT: 3}

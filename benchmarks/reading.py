@@ -61,12 +61,11 @@ transformer.fit_transform(train), transformer.transform(test)
 OURS_TRAINED = """
 import sys, warnings
 from mlp_xp import RECIPES, load_dataset, open_backend, train
-from mlp_xp.runs.settings import fitted_to
 warnings.simplefilter("ignore")
 backend = open_backend(threads=1)
 dataset = load_dataset(sys.argv[1], backend, label="kind")
-settings = fitted_to(RECIPES["own"], len(dataset.train))
-*_, last = train(settings.train, dataset, backend, networks=settings.networks)
+recipe = RECIPES["own"]
+*_, last = train(recipe.train, dataset, backend, networks=recipe.networks)
 print(last.test.accuracy)
 """
 OTHERS_TRAINED = """

@@ -47,7 +47,6 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.mnist import fill
 from mlp_xp import RECIPES, from_arrays, open_backend, train
-from mlp_xp.runs.settings import fitted_to
 from mlp_xp.show.plots import COLOURS, new_figure, save, tidy
 
 Frame = Any
@@ -210,8 +209,7 @@ def own(rows: Rows) -> np.ndarray:
     """The recipe `own`."""
     backend = open_backend(dtype=RECIPE.dtype, threads=1)
     dataset = from_arrays(rows.X, rows.y, task=rows.task, backend=backend)
-    settings = fitted_to(RECIPE, len(dataset.train))
-    *_, last = train(settings.train, dataset, backend, networks=settings.networks)
+    *_, last = train(RECIPE.train, dataset, backend, networks=RECIPE.networks)
     if rows.task == REGRESSION:
         return last.model.predict(rows.test_features)
     order = [last.model.class_names.index(name) for name in rows.classes]

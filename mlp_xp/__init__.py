@@ -14,6 +14,8 @@ release gives a DeprecationWarning that names the replacement.
 
 import importlib
 
+from mlp_xp.version import __version__ as __version__
+
 # Type checkers go by this name. To import it from `typing` would take longer than the
 # rest of this module.
 TYPE_CHECKING = False
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
     from mlp_xp.runs.loading import load_run
     from mlp_xp.runs.settings import RECIPES, Settings
 
-__version__ = "0.1.0"
 __all__ = [
     "RECIPES",
     "Activation",

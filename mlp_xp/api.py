@@ -39,12 +39,13 @@ from mlp_xp.runs.evaluation import load_data
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.loading import load_run as load_run  # noqa: PLC0414
 from mlp_xp.runs.prediction import predict as predict  # noqa: PLC0414
+from mlp_xp.runs.recording import open_training
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import RECIPES as RECIPES  # noqa: PLC0414
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_folder import SweepFolder
 from mlp_xp.show import objects as objects  # noqa: PLC0414  (the texts of all objects)
-from mlp_xp.show.gallery import compared, draw_run
+from mlp_xp.show.gallery import compared, draw_end, draw_run
 from mlp_xp.show.plots import draw_curves, save
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
@@ -119,7 +120,7 @@ def train(
         training = experiment.training()
     else:
         run = RunFolder(as_path(run_dir, "run_dir"))
-        training = run.training(lambda: experiment)
+        training = open_training(run, lambda: experiment)
     with training as (running, events):
         if bar:
             from mlp_xp.show.terminal import watch
@@ -127,9 +128,7 @@ def train(
             events = watch(events, running.job, networks=networks)
         for event in events:
             if run is not None and event.closing:
-                try:
-                    draw_run(run, dataset, backend)
-                except MlpXpError as error:  # a run without pictures is complete
+                for error in draw_end(run, dataset, backend).faults.values():
                     fault = f"the run in {quoted(run.path)} has no pictures: {error}"
                     warn(MlpXpWarning(fault))
             if event.report is not None:
@@ -303,8 +302,8 @@ def sweep(
             `{"learning_rate": "0.001..0.1"}`. All combinations are trained. `{"cv": 5}`
             stands for its five folds, a cross-validation.
         base: All other settings, or the settings of training, or the name of a recipe.
-        options: sweep_dir, random, optuna, sampling_seed, jobs, cluster, retry_failed
-            and cache_dir, as `mlp-xp sweep --help` describes them.
+        options: sweep_dir, optuna, sampling_seed, jobs, cluster, retry_failed and
+            cache_dir, as `mlp-xp sweep --help` describes them.
 
     Returns:
         A generator of endings.

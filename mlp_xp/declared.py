@@ -6,7 +6,7 @@ no array library, so that `--help` is quick.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import field, fields
 from functools import cache
@@ -29,6 +29,12 @@ KINDS: dict[type, tuple[Any, str]] = {
     str: (str, "a string"),
     tuple: (Iterable, "a list of whole numbers"),
 }
+
+
+AUTO: Any = "auto"
+"""The value of a setting that follows from the data, by the rule in its help. Its type
+is Any, because a job replaces it by a number.
+"""
 
 
 class ConfigError(MlpXpError):
@@ -58,6 +64,8 @@ class Setting(NamedTuple):
     is_path: bool = False
     is_share_or_count: bool = False
     """Whether a number below 1 is a share. Any other number is a count, and whole."""
+    auto: bool = False
+    """Whether it may be AUTO."""
     names_columns: bool = False
     """Whether a value may name several columns, as in a,b."""
     aliases: tuple[str, ...] = ()
@@ -129,6 +137,8 @@ def checked(setting: Setting, value: Any) -> Any:
     """
     if isinstance(value, setting.or_else):
         return value
+    if setting.auto and isinstance(value, str) and value == AUTO:
+        return value
     if getattr(value, "shape", None) == ():  # A scalar of NumPy, such as np.bool_.
         value = value.item()
     if setting.is_path and isinstance(value, os.PathLike):
@@ -145,6 +155,22 @@ def checked(setting: Setting, value: Any) -> Any:
                 return tuple(checked(unit, each) for each in value)
             return _in_range(setting, setting.kind(value))
     raise ConfigError(f"{value!r:.80} is not {wanted}", setting=setting.name)
+
+
+def parse(setting: Setting, word: str) -> Any:
+    """Return the value of a setting from a word, as on the command line.
+
+    Raises:
+        ConfigError: The word is not a value of the setting.
+    """
+    readers: dict[type, Callable[[str], Any]] = {
+        bool: {"true": True, "false": False}.__getitem__,
+        tuple: lambda word: tuple(map(int, word.split(","))),
+    }
+    value: Any = word
+    with suppress(ValueError, KeyError):
+        value = readers.get(setting.kind, setting.kind)(word)
+    return checked(setting, value)
 
 
 def _in_range(setting: Setting, value: Any) -> Any:

@@ -228,7 +228,6 @@ def no_pictures() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlp_xp.show.gallery.draw_run", lambda *_: [])
-        patch.setattr("mlp_xp.api.draw_run", lambda *_: [])
         yield
 
 

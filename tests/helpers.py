@@ -33,7 +33,8 @@ from mlp_xp.core.network import initial_layers
 from mlp_xp.core.step import State, initial_state
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.experiment import Experiment
-from mlp_xp.runs.run_folder import OVERWRITE, RESUME, RunFolder
+from mlp_xp.runs.recording import open_training
+from mlp_xp.runs.run_folder import Existing, RunFolder
 from mlp_xp.runs.settings import Settings
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
@@ -298,9 +299,10 @@ def record_run(
     overwrite: bool = False,
 ) -> None:
     """Train in a folder, as the command does."""
-    existing = OVERWRITE if overwrite else RESUME
+    existing = Existing.OVERWRITE if overwrite else Existing.RESUME
     experiment = Experiment(settings, Job(settings.train, dataset, backend))
-    training = RunFolder(folder).training(lambda: experiment, existing=existing)
+    run = RunFolder(folder)
+    training = open_training(run, lambda: experiment, existing=existing)
     with training as (_, events):
         for _ in events:
             pass
@@ -364,8 +366,8 @@ def die_at(monkeypatch: Any, original: Callable[..., Any], calls: int) -> None:
     """
     counter = itertools.count(1)
 
-    def dying(*args: Any) -> None:
-        original(*args)
+    def dying(*args: Any, **more: Any) -> None:
+        original(*args, **more)
         if next(counter) >= calls:
             raise KeyboardInterrupt
 

@@ -87,7 +87,6 @@ def write_sweep(
     names = {name: None for each in members for name in each}
     plan = {
         "format": 3,
-        "random": None,
         "optuna": None,
         "sampling_seed": 0,
         "settings": common,

@@ -75,7 +75,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Path
     folder = tmp_path_factory.mktemp("examples")
     run_dir = folder / "runs" / "digits"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlp_xp.api.draw_run", lambda *_: [])  # `plot_run` draws them
+        patch.setattr(
+            "mlp_xp.show.gallery.draw_run", lambda *_: []
+        )  # `plot_run` draws them
         list(train(TrainConfig(epochs=1), dataset, open_backend(), run_dir=run_dir))
     return folder
 

@@ -195,7 +195,7 @@ def test_a_new_run_begins_with_the_same_predictions(
 @pytest.fixture
 def undrawn(monkeypatch: Any) -> None:
     """Training without pictures in this test alone."""
-    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
+    monkeypatch.setattr("mlp_xp.show.gallery.draw_run", lambda *_: [])
 
 
 def scaled_prices(scaled: bool) -> Dataset:

@@ -9,13 +9,13 @@ from typing import Any
 
 from rich.console import Console
 
-from mlp_xp import __version__
 from mlp_xp.commands.process import print_line
 from mlp_xp.core.backend import Backend
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.compare import Comparison, Failure
 from mlp_xp.show.console import print_table, say
 from mlp_xp.system import command_line
+from mlp_xp.version import __version__
 
 QUANTITIES = ("loss", "logits", "weights")
 COLUMNS = ("backend", "verdict", *QUANTITIES, "head-room", "version", "device")

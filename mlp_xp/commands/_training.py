@@ -13,15 +13,18 @@ from mlp_xp.commands.stopping import Stop
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.training import Event
 from mlp_xp.errors import Argument, MlpXpError, quoted
-from mlp_xp.export.page import check_page, write_page
+from mlp_xp.export.page import check_page
 from mlp_xp.files import FileError
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.names import PAGE
+from mlp_xp.runs.recording import end_replacement, open_training
 from mlp_xp.runs.records import check_foreign
-from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RESUME, RunFolder
-from mlp_xp.runs.settings import Settings, fitted_without, settings_of
-from mlp_xp.show import gallery, terminal
+from mlp_xp.runs.resuming import check_ended
+from mlp_xp.runs.run_folder import Existing, RunFolder
+from mlp_xp.runs.settings import Settings, settings_of
+from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console, say
+from mlp_xp.show.gallery import draw_end
 
 
 def begin(
@@ -39,14 +42,13 @@ def begin(
     settings = settings_of(base_settings(recipe, config, given), given)
     if config:
         check_foreign(settings, given, config)
-    fitted = frozenset[str]() if config else fitted_without(given)
     data_options = settings.data_options
     if data_options.cv is not None and data_options.fold is None:
         only_one(cv=True, test_fraction=given.get("test_fraction"))
         only_one(cv=True, overwrite=overwrite)
         only_one(cv=True, threads=threads)
         only_one(cv=True, page=page)
-        return _train_folds(settings, run_dir, cache_dir, fitted=fitted)
+        return _train_folds(settings, run_dir, cache_dir)
     if run_dir:
         run = RunFolder(run_dir)
     elif overwrite:
@@ -57,11 +59,10 @@ def begin(
         run = RunFolder.named(settings, name, dt.datetime.now())
 
     def make() -> Experiment:
-        return Experiment.from_settings(
-            settings, threads=threads, cache_dir=cache_dir, fitted=fitted
-        )
+        return Experiment.from_settings(settings, threads=threads, cache_dir=cache_dir)
 
-    _train(run, make, OVERWRITE if overwrite else REFUSE, page=page)
+    existing = Existing.OVERWRITE if overwrite else Existing.REFUSE
+    _train(run, make, existing, page=page)
     return 0
 
 
@@ -81,7 +82,7 @@ def resume(
         has_no_more_epochs = run.settings().train.epochs == settings.train.epochs
         # Even a run that has ended is opened to note the new place of its data.
         if run.has_ended() and has_no_more_epochs and "data_dir" not in given:
-            run.check_ended()
+            check_ended(run)
             _say_that_it_has_ended(run, page=page)
             return
 
@@ -93,7 +94,7 @@ def resume(
                 cache_dir=cache_dir,
             )
 
-        _train(run, make, RESUME, page=page)
+        _train(run, make, Existing.RESUME, page=page)
 
 
 def _say_that_it_has_ended(run: RunFolder, *, page: bool) -> None:
@@ -112,8 +113,6 @@ def _train_folds(
     settings: Settings,
     sweep_dir: Path | None,
     cache_dir: Path | None,
-    *,
-    fitted: frozenset[str],
 ) -> int:
     """Train a network for each fold of a cross-validation, as a sweep."""
     # Imported here, so that runs without folds start sooner.
@@ -123,18 +122,18 @@ def _train_folds(
     folder = str(sweep_dir) if sweep_dir else None
     cache = str(cache_dir) if cache_dir else None
     options = SweepOptions(folder, cache_dir=cache)
-    return train_members(make_plan(settings, {}, options, fitted))
+    return train_members(make_plan(settings, {}, options))
 
 
 def _train(
-    run: RunFolder, make: Callable[[], Experiment], existing: str, *, page: bool
+    run: RunFolder, make: Callable[[], Experiment], existing: Existing, *, page: bool
 ) -> None:
     """Train in the folder of a run, and print the training and its end.
 
     A signal or a closed output saves and stops the run.
     """
     stop = Stop(plain_console())
-    training = run.training(make, existing=existing, save_now=lambda: bool(stop))
+    training = open_training(run, make, existing=existing, save_now=lambda: bool(stop))
     with training as (experiment, events):
         if page:  # otherwise the page would be refused at the end
             check_page(experiment.dataset.signature, experiment.job.sizes)
@@ -220,7 +219,7 @@ def _stop_at(event: Event, run: RunFolder, stop: Stop) -> None:
     if event.checkpoint:
         raise stop.error_at(f"{progress}; {_how_to_resume(run)}")
     if (stop.signal and is_warm_up) or run.is_being_replaced():
-        raise stop.error_at(f"{progress}; {run.end_replacement()}")
+        raise stop.error_at(f"{progress}; {end_replacement(run)}")
 
 
 def _finish(
@@ -238,24 +237,13 @@ def _finish(
     stop.say(f"\n{terminal.summary(report, networks)}")
     if report.validation:
         stop.say(terminal.selected(report, job, networks))
-        overfitting = terminal.overfitting(run.reports(), report.validation.samples)
-        if overfitting and networks == 1:
-            stop.say(overfitting)
-    remark = terminal.remark_on_test(report, job)
-    if remark:
-        stop.say(remark)
-    try:  # a run without pictures is complete
-        paths = gallery.draw_run(run, job.dataset, job.backend)
-        stop.say(f"drawn in {run.path}: {', '.join(path.name for path in paths)}")
-    except MlpXpError as error:
-        stop.say(f"no pictures: {error}; then: {shell_command('plot', run.path)}")
-    if page:
-        path = run.path / PAGE
-        try:
-            write_page(path, run.model(job.backend), job.dataset)
-            stop.say(f"written: {path}")
-        except MlpXpError as error:
-            stop.say(f"no page: {error}; then: {shell_command('page', run.path, path)}")
+    drawn = draw_end(run, job.dataset, job.backend, page=page)
+    if drawn.paths:
+        names = ", ".join(path.name for path in drawn.paths)
+        stop.say(f"drawn in {run.path}: {names}")
+    for command, error in drawn.faults.items():
+        words = (run.path, run.path / PAGE) if command == "page" else (run.path,)
+        stop.say(f"not drawn: {error}; then: {shell_command(command, *words)}")
     if stop.error:
         complete = f"the run in {quoted(run.path)} is complete"
         raise stop.error_at(f"after the end of the training; {complete}")

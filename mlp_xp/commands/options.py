@@ -21,12 +21,12 @@ import docstring_parser
 from cyclopts import App, Group, Parameter, Token
 from docstring_parser.attrdoc import AttributeDocstrings
 
-from mlp_xp import __version__
 from mlp_xp.commands.names import COMMANDS
-from mlp_xp.declared import Setting, declared
+from mlp_xp.declared import AUTO, Setting, declared
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, flatten, shown
 from mlp_xp.show.console import plain_console
+from mlp_xp.version import __version__
 
 _RANGE = ".."  # between the ends of a range
 _HEADINGS = (
@@ -96,7 +96,7 @@ Recipe = Annotated[
         choices=tuple(RECIPES),
         help="Settings to start from. Other options override them. The default is "
         "notebook. This help shows its values. The default for your own data is own: "
-        f"{_own_options()}. A recipe's batches are never larger than the training set.",
+        f"{_own_options()}.",
     ),
 ]
 
@@ -285,6 +285,8 @@ def _option(
         hint = Path
     elif setting.choices:
         hint = Literal[setting.choices]
+    elif setting.auto:
+        hint = setting.kind | Literal[AUTO]
     elif setting.kind is tuple:
         hint = int
     elif setting.kind is bool and several:

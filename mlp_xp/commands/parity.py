@@ -114,6 +114,7 @@ def parity(
             # A missing Matplotlib is an error now, not after an hour of training.
             new_figure(1, 1)
         dataset = _load(data_dir, test_samples)
+        config = config.resolve(len(dataset.train))
         found = check(
             config, dataset, compared, steps, tolerance, with_notebook=notebook
         )

@@ -29,7 +29,6 @@ _PACKAGES = {
     "pooch": "pooch[progress]",
     "PIL": "pillow",
     "distributed": "dask[distributed]",
-    "ray": "ray[client]",
 }
 """Modules for only some commands, with the packages to install for them."""
 

@@ -53,15 +53,15 @@ def runs(
 
         mlp-xp runs
         mlp-xp runs sweeps/one --sort validation_accuracy
-        mlp-xp runs --where optimizer=adam "learning_rate<0.1" --summary
+        mlp-xp runs --where optimizer=adam state=finished --summary
 
     Args:
         folders: Training runs, sweeps, or folders of them. By default runs.
         sort: Sort by this column or setting, such as validation_accuracy, train_loss,
             seconds, date or learning_rate. Results on the test set are refused, because
             no run should be chosen by them.
-        where: Show only runs that meet all these conditions, such as optimizer=adam
-            "learning_rate<0.1" state=finished.
+        where: Show only runs with all these settings, such as optimizer=adam, or with
+            a state, such as state=finished.
         summary: Show one row for each combination of settings: the mean and the
             standard deviation over its seeds and folds.
         json: Print JSON, with all settings.
@@ -71,7 +71,7 @@ def runs(
     # combinations are ranked by their held-out samples
     only_one(summary=summary, sort=sort)
     column = check_column(sort, "sort") if sort else ""
-    select_rows([], where)  # a wrong condition is found before any run is read
+    select_rows([], where)  # a wrong filter is found before any run is read
     found = find_runs(folders or (_DEFAULT,))
     faults = [row.reason for row in found if row.state == UNREADABLE]
     rows = select_rows(found, where)
@@ -129,10 +129,7 @@ def _csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
 
 
 def _show_runs(rows: Sequence[Row], console: Console) -> None:
-    """Print runs as a table, the most important columns first.
-
-    Columns that do not fit are left out.
-    """
+    """Print runs as a table, the most important columns first."""
     metrics = [
         name for name in METRIC_COLUMNS if any(name in row.metrics for row in rows)
     ]

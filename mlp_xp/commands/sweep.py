@@ -20,7 +20,7 @@ from mlp_xp.commands.stopping import Stop
 from mlp_xp.declared import declared
 from mlp_xp.errors import MlpXpError, more, quoted
 from mlp_xp.runs.records import HELD_OUT, TESTED, check_foreign
-from mlp_xp.runs.settings import FITTED, Settings, described, shown, words
+from mlp_xp.runs.settings import Settings, described, shown, words
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED
 from mlp_xp.runs.table import UNREADABLE
 from mlp_xp.show import terminal
@@ -56,7 +56,7 @@ def sweep(
 
         mlp-xp sweep --recipe small --seed 0..7 --validation 5000 --jobs 2
         mlp-xp sweep --recipe small --learning-rate 0.01 0.1 --hidden 64 256
-        mlp-xp sweep --data-dir a.csv --label y --learning-rate 0.001..0.1 --random 9
+        mlp-xp sweep --data-dir a.csv --label y --learning-rate 0.001..0.1 --optuna 9
 
     Args:
         config: Start from the settings in this file instead of a recipe. The file may
@@ -68,8 +68,7 @@ def sweep(
     base = base_settings(recipe, config, given)
     if config:
         check_foreign(base, given, config)
-    fitted = frozenset[str]() if config else FITTED
-    return train_members(make_plan(base, given, options, fitted))
+    return train_members(make_plan(base, given, options))
 
 
 def train_members(plan: Plan) -> int:
@@ -142,11 +141,9 @@ def _described_plan(plan: Plan) -> str:
     choice = "all combinations"
     if plan.options.optuna:
         choice = "chosen by Optuna"
-    elif plan.options.random:
-        choice = "drawn at random"
-    if plan.samples and len(plan.repeats) > 1:
+    if plan.options.optuna and len(plan.repeats) > 1:
         runs = len(plan.repeats)
-        choice = f"{thousands(plan.samples)} {choice}, with {runs} runs each"
+        choice = f"{thousands(plan.options.optuna)} {choice}, with {runs} runs each"
     lines = [f"members  {thousands(plan.total)}, {choice}"]
     for name, values in plan.varied.items():
         listed = str(values)

@@ -4,10 +4,13 @@ The activations are in `functional.py`, the initialisers in `network.py`, and th
 optimisers and schedules in `optimizers.py`.
 """
 
+import math
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from mlp_xp.core.functional import ACTIVATIONS, Activation
 from mlp_xp.declared import (
+    AUTO,
     BELOW_ONE,
     ConfigError,
     check_settings,
@@ -18,10 +21,25 @@ from mlp_xp.declared import (
 from mlp_xp.errors import Argument
 from mlp_xp.printing import as_html, as_text
 
+# The rules of the settings that may be "auto", chosen for tables: docs/own_data.md has
+# their results.
+_BATCH_SIZES = 16, 512  # the smallest and the largest
+_MOST_EPOCHS = 200
+# Accuracy gains little from more.
+_ROWS_TO_SEE = 1_500_000
+# More different rows need no dropout. Steps without dropout take two thirds as long,
+# and the network then sees twice as many rows.
+_MANY_ROWS = 60_000
+_DROPOUT = 0.1
+_REPORT_EVERY = 10_000
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """The settings of training. The defaults are the notebook's.
+
+    `epochs`, `batch_size`, `report_every` and `dropout` may be "auto". They then follow
+    from the number of rows to train on: see `resolve`.
 
     The activation may also be an `Activation`, a pair of functions of your own. A run
     folder cannot store it.
@@ -45,13 +63,18 @@ class TrainConfig:
     # the learning rate, or unknown to it, such as the number of epochs. `by_ratio` and
     # `aliases` matter only for sweeps and the command line.
 
-    epochs: int = setting(5, least=1, compiled_in=False, aliases=("-e",), group="Run")
-    """Passes over the training set."""
+    epochs: int = setting(
+        5, least=1, auto=True, compiled_in=False, aliases=("-e",), group="Run"
+    )
+    """Passes over the training set. auto: 200, or fewer, so that a network sees about
+    1 500 000 rows, or 3 000 000 if there are more than 60 000.
+    """
     batch_size: int = setting(
-        1, least=1, by_ratio=True, aliases=("-b", "--bs"), group="Optimiser"
+        1, least=1, auto=True, by_ratio=True, aliases=("-b", "--bs"), group="Optimiser"
     )
     """Samples per training step. The gradient is their mean. The last batch of an epoch
-    may be smaller.
+    may be smaller. auto: the lowest power of two from 16 to 512 that is at least twice
+    the square root of the number of rows, and at most all rows.
     """
     # A smaller rate, divided by the batch size, would lose digits in float32. A larger
     # rate would overflow with Adam.
@@ -76,8 +99,12 @@ class TrainConfig:
     dropout and deformations. They are the same on every backend, because NumPy draws
     them.
     """
-    report_every: int = setting(10000, least=1, compiled_in=False, group="Run")
-    """Samples between two reports. Each epoch begins with one."""
+    report_every: int = setting(
+        10000, least=1, auto=True, compiled_in=False, group="Run"
+    )
+    """Samples between two reports. Each epoch begins with one. auto: 10 000, or one
+    epoch if it is longer.
+    """
     warm_up_steps: int = setting(10, compiled_in=False, group="Optimiser")
     """Steps on the second training sample alone, before the first epoch. The notebook
     takes ten, and its numbers depend on them.
@@ -138,8 +165,10 @@ class TrainConfig:
         1e-8, least=1e-30, most=1e30, compiled_in=False, group="Optimiser"
     )
     """For adam and adamw: a small number added to the denominator of an update."""
-    dropout: float = setting(0.0, most=BELOW_ONE, group="Regularisation")
-    """Probability with which a step ignores each hidden unit of each sample."""
+    dropout: float = setting(0.0, most=BELOW_ONE, auto=True, group="Regularisation")
+    """Probability with which a step ignores each hidden unit of each sample. auto: 0.1,
+    or 0 with more than 60 000 rows or no hidden layer.
+    """
     deform: bool = setting(False, group="Deformation")
     """Train on grey images of bytes that are deformed at random, each time in another
     way: bent, rotated, scaled and sheared. Images for validation and test stay as they
@@ -233,7 +262,7 @@ class TrainConfig:
                 remedy=("use ", Argument("update_order", "simultaneous")),
                 setting="clip_norm",
             )
-        if self.dropout and not self.hidden:
+        if self.dropout not in (0, AUTO) and not self.hidden:
             raise ConfigError(
                 "needs a hidden layer",
                 remedy="add one, or leave this at 0",
@@ -262,19 +291,53 @@ class TrainConfig:
             return min(max(1, round(self.validation * samples)), samples - 1)
         return int(self.validation)
 
-    def check_fits(self, samples: int) -> None:
-        """Check that `samples` training samples suffice for these settings.
+    def resolve(self, samples: int) -> "TrainConfig":
+        """Return these settings for `samples` training samples, without "auto".
+
+        The help of each setting has its rule. The rows are those to train on, without
+        the held-out samples.
 
         Raises:
             ConfigError: The held-out samples, a batch or the warm-up need more.
+
+        Examples:
+            >>> TrainConfig(batch_size="auto").resolve(1000).batch_size
+            64
         """
-        left = samples - self.held_out(samples)
-        if left <= 0:
+        rows = samples - self.held_out(samples)
+        if rows <= 0:
             wanted = f"below the {samples} training samples"
             raise out_of_range("validation", self.validation, wanted)
-        if self.batch_size > left:
-            wanted = f"at most the {left} training samples"
-            raise out_of_range("batch_size", self.batch_size, wanted)
-        if self.warm_up_steps and left == 1:
+        rules: dict[str, Any] = {
+            "batch_size": _auto_batch_size(rows),
+            "epochs": _auto_epochs(rows),
+            "report_every": max(_REPORT_EVERY, rows),
+            "dropout": 0.0 if rows > _MANY_ROWS or not self.hidden else _DROPOUT,
+        }
+        config = replace(self, **{name: rules[name] for name in self.auto})
+        if config.batch_size > rows:
+            wanted = f"at most the {rows} training samples"
+            raise out_of_range("batch_size", config.batch_size, wanted)
+        if config.warm_up_steps and rows == 1:
             wanted = "0 for a single training sample"
-            raise out_of_range("warm_up_steps", self.warm_up_steps, wanted)
+            raise out_of_range("warm_up_steps", config.warm_up_steps, wanted)
+        return config
+
+    @property
+    def auto(self) -> tuple[str, ...]:
+        """The names of the settings that are "auto"."""
+        known = declared(TrainConfig).values()
+        names = [each.name for each in known if each.auto]
+        return tuple(name for name in names if getattr(self, name) == AUTO)
+
+
+def _auto_batch_size(rows: int) -> int:
+    size, largest = _BATCH_SIZES
+    while size < largest and size**2 < 4 * rows:
+        size *= 2
+    return min(size, rows)
+
+
+def _auto_epochs(rows: int) -> int:
+    rows_to_see = 2 * _ROWS_TO_SEE if rows > _MANY_ROWS else _ROWS_TO_SEE
+    return min(_MOST_EPOCHS, math.ceil(rows_to_see / rows))

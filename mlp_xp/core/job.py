@@ -31,6 +31,8 @@ class Job:
         backend: The array library.
 
     Attributes:
+        config: The settings, with numbers for those that were "auto".
+        auto: The names of the settings that were "auto".
         sizes: (n_0, ..., n_L): the number of features, of the units of each hidden
             layer, and of outputs.
         rows: The numbers of the training samples to train on, int64 (n,).
@@ -51,7 +53,8 @@ class Job:
     def __init__(self, config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
         check_dataset(dataset, backend)
         train = dataset.train
-        config.check_fits(len(train))
+        self.auto = config.auto
+        config = config.resolve(len(train))
         check_deformable(config, dataset.signature)
         self.config = config
         self.dataset = dataset

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp import __version__
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.functional import Array
 from mlp_xp.core.model import Model, logits_of
@@ -25,6 +24,7 @@ from mlp_xp.data.arrays import warn_if_rounded
 from mlp_xp.data.reading import FLAGS, MISSING
 from mlp_xp.errors import MlpXpError, not_installed, one_line, quoted
 from mlp_xp.files import write_whole
+from mlp_xp.version import __version__
 
 ROWS = "n"  # the name of the first axis, whose length is free
 _MATRIX = "X"  # the name of the input, unless there is one for each column of a table

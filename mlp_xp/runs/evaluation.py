@@ -28,6 +28,7 @@ from mlp_xp.runs.ensembles import (
 from mlp_xp.runs.fingerprints import check_precision, data_crc32
 from mlp_xp.runs.metrics import metrics_of
 from mlp_xp.runs.records import RunError
+from mlp_xp.runs.resuming import check_data
 
 
 class Evaluated(NamedTuple):
@@ -203,7 +204,7 @@ def _own_data(
     check_precision(known[key].train, model.backend, settings.dtype)
     try:
         crc = data_crc32(known[key], model.backend, settings.dtype)
-        run.check_data({"data_crc32": crc})
+        check_data(run, {"data_crc32": crc})
     except RunError as error:
         now = Argument("data", str(settings.data))
         error.remedy = ("to evaluate on the data as they are now, give ", now)

@@ -30,7 +30,7 @@ from mlp_xp.runs.averaging import trajectories
 from mlp_xp.runs.fingerprints import data_crc32
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.settings import Settings, fitted_to
+from mlp_xp.runs.settings import Settings
 
 
 class Source(NamedTuple):
@@ -47,11 +47,16 @@ class Experiment:
     """Settings, and the job they stand for.
 
     The command line, the library and the members of a sweep make an experiment by
-    `from_settings` or `from_data`, and train it by `RunFolder.training`.
+    `from_settings` or `from_data`, and train it by `recording.open_training`.
     """
 
     settings: Settings
+    """All settings, with the numbers of the job for those that were "auto"."""
     job: Job
+
+    def __post_init__(self) -> None:
+        settings = replace(self.settings, train=self.job.config)
+        object.__setattr__(self, "settings", settings)
 
     @classmethod
     def from_settings(
@@ -63,7 +68,6 @@ class Experiment:
         threads: int | None = None,
         threads_before: int | None = None,
         cache_dir: str | Path | None = None,
-        fitted: frozenset[str] = frozenset(),
     ) -> Self:
         """Open the backend and load the data of the settings.
 
@@ -76,8 +80,6 @@ class Experiment:
             threads_before: The number of threads of the run to resume. JAX starts on
                 it.
             cache_dir: Folder for downloads. See `load_dataset`.
-            fitted: The settings to fit to the number of training samples: see
-                `fitted_to`.
 
         Raises:
             BackendError: The array library or the device is not available.
@@ -94,8 +96,6 @@ class Experiment:
             dataset = load_dataset(
                 settings.data, backend, cache_dir=cache_dir, **options
             )
-        if fitted:
-            settings = fitted_to(settings, len(dataset.train), fitted)
         return cls(settings, Job(settings.train, dataset, backend))
 
     @classmethod
@@ -181,7 +181,7 @@ class Experiment:
 
     @contextmanager
     def training(self) -> Iterator[tuple[Self, Iterator[Event]]]:
-        """Train without a folder. See `RunFolder.training`."""
+        """Train without a folder. See `recording.open_training`."""
         self.check(in_folder=False)
         trained = self.source().layers
         experiment = self.on_threads(None)

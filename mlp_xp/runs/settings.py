@@ -1,14 +1,13 @@
 """The settings of a run, recipes to start from, and settings as one flat record."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.data.options import DataOptions
-from mlp_xp.declared import ConfigError, check_settings, declared, setting
+from mlp_xp.declared import AUTO, ConfigError, check_settings, declared, setting
 from mlp_xp.errors import Argument, nearest
 
 
@@ -141,8 +140,9 @@ RECIPES = {
         networks=3,
         train=replace(
             _MODERN,
-            epochs=200,
-            batch_size=16,
+            epochs=AUTO,
+            batch_size=AUTO,
+            report_every=AUTO,
             hidden=(64, 64),
             init="glorot",
             fit_bias=True,
@@ -150,19 +150,12 @@ RECIPES = {
             learning_rate=0.002,
             schedule="constant",
             weight_decay=0.1,
-            dropout=0.1,
+            dropout=AUTO,
             validation=0.1,
             patience=20,
         ),
     ),
 }
-_OWN = RECIPES["own"].train
-_LARGEST_BATCH = 512
-# Accuracy gains little from more.
-_ROWS_TO_SEE = 1_500_000
-# More different rows need no dropout. Steps without dropout take two thirds as long,
-# and the network then sees twice as many rows.
-_MANY_ROWS = 60_000
 
 
 def flatten(settings: Any) -> dict[str, Any]:
@@ -232,8 +225,7 @@ def of_recipe(recipe: Settings, given: Mapping[str, Any]) -> Settings:
     The result does not contain the options themselves. An option is a value, or several
     values. The weight decay becomes 0 if an option changes between AdamW and other
     optimizers, because the number has another meaning there. The patience becomes 0 if
-    no samples are held out, and the dropout if there is no hidden layer. A run that
-    starts from another run has a single network.
+    no samples are held out. A run that starts from another run has a single network.
     """
     train = recipe.train
     optimizers = {train.optimizer, *_as_list(given.get("optimizer", []))}
@@ -243,9 +235,6 @@ def of_recipe(recipe: Settings, given: Mapping[str, Any]) -> Settings:
         changes["weight_decay"] = 0
     if 0 in _as_list(given.get("validation", train.validation)):
         changes["patience"] = 0
-    hidden = given.get("hidden", train.hidden)
-    if not hidden or () in _as_list(hidden):
-        changes["dropout"] = 0
     if given.get("start_from") is not None:
         changes["networks"] = 1
     return settings_of(recipe, changes)
@@ -253,58 +242,6 @@ def of_recipe(recipe: Settings, given: Mapping[str, Any]) -> Settings:
 
 def _as_list(values: Any) -> list[Any]:
     return list(values) if isinstance(values, list | tuple) else [values]
-
-
-FITTED = frozenset({"batch_size", "epochs", "report_every", "dropout"})
-"""The settings of a recipe that fit the number of training samples."""
-
-
-def fitted_without(given: Iterable[str]) -> frozenset[str]:
-    """Return the settings to fit, where a user has chosen some settings.
-
-    Chosen batches leave the epochs as they are.
-    """
-    chosen = frozenset(given)
-    return frozenset() if "batch_size" in chosen else FITTED - chosen
-
-
-def fitted_to(
-    settings: Settings, samples: int, names: frozenset[str] = FITTED
-) -> Settings:
-    """Return settings of a recipe that fit the number of training samples.
-
-    Batches are not larger than the training set. The batches of `own` have the lowest
-    power of two from 16 to 512 that is at least twice the square root of the rows to
-    train on. Its networks see at most one and a half million rows, rounded up to whole
-    epochs. A report follows 10 000 rows or an epoch, whichever is more. With more than
-    60 000 rows, they have no dropout, and see at most three million rows.
-
-    Args:
-        settings: The settings.
-        samples: The number of training samples, those held out included.
-        names: The settings to change, of FITTED.
-    """
-    train = settings.train
-    left = samples - train.held_out(samples)
-    if left <= 0:
-        return settings
-    size, epochs, report_every = train.batch_size, train.epochs, train.report_every
-    dropout = train.dropout
-    if size == _OWN.batch_size:  # no other recipe has it
-        while size**2 < 4 * left and size < _LARGEST_BATCH:
-            size *= 2
-        rows_to_see = _ROWS_TO_SEE
-        if left > _MANY_ROWS:
-            dropout, rows_to_see = 0.0, 2 * _ROWS_TO_SEE
-        epochs = min(epochs, math.ceil(rows_to_see / left))
-        report_every = max(report_every, left)  # a report takes all held-out rows
-    fitted = {
-        "batch_size": min(size, left),
-        "epochs": epochs,
-        "report_every": report_every,
-        "dropout": dropout,
-    }
-    return settings_of(settings, {name: fitted[name] for name in names})
 
 
 def words(name: str) -> str:
@@ -335,7 +272,7 @@ def check_unchanged(
 ) -> None:
     """Raise ConfigError if a setting differs that a resumed run must keep.
 
-    Settings of the reading of data may differ, because `RunFolder.check_data` compares
+    Settings of the reading of data may differ, because `resuming.check_data` compares
     the data. The number of epochs may differ if no step depends on it. The run then
     becomes longer or shorter.
 

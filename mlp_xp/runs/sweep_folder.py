@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mlp_xp.declared import AUTO
 from mlp_xp.errors import quoted
 from mlp_xp.files import file_errors, make_folder, remove
 from mlp_xp.runs import records
@@ -24,7 +25,6 @@ from mlp_xp.runs.settings import Settings, flatten, shown, unflatten
 FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
 INDEX, MEMBERS, FAILURES, STOP = "sweep.json", "members", "failures.json", ".stop-"
 _FIELDS = {
-    "random": int | None,
     "optuna": int | None,
     "sampling_seed": int,
     "options": dict,
@@ -108,7 +108,7 @@ class SweepFolder(LockedFolder):
         run = self.run(member.name)
         found = flatten(run.settings())
         for name, wanted in member.settings.items():
-            if found[name] != wanted:
+            if wanted not in (found[name], AUTO):
                 fault = (
                     f"has another run than the sweep: {name} is {shown(found[name])}, "
                     f"not {shown(wanted)}"

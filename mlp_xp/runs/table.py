@@ -2,39 +2,24 @@
 
 import datetime as dt
 import json
-import operator
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.declared import check_choice
+from mlp_xp.declared import check_choice, parse
 from mlp_xp.errors import Argument, MlpXpError, nearest
 from mlp_xp.files import file_errors
 from mlp_xp.runs.names import CONFIG, METRICS, RESULT
 from mlp_xp.runs.records import HELD_OUT, METRIC_COLUMNS, RunError
 from mlp_xp.runs.run_folder import RunFolder
-from mlp_xp.runs.settings import SETTINGS, described, flatten, shown
+from mlp_xp.runs.settings import SETTINGS, described, flatten
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED, SweepFolder
 
 IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
 COLUMNS = ("name", "state", *METRIC_COLUMNS, "date")
+STATES = (FINISHED, INTERRUPTED, IN_USE, FAILED, NOT_RUN, UNREADABLE)
 DATA = ("dataset", "data_dir")
-COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
-    "!=": operator.ne,
-    "<=": operator.le,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "=": operator.eq,
-    "<": operator.lt,
-    ">": operator.gt,
-}
-_CONDITION = re.compile(
-    rf"\s*(?P<column>[A-Za-z][\w-]*)\s*(?P<comparison>{'|'.join(COMPARISONS)})"
-    r"\s*(?P<value>.*?)\s*",
-    re.DOTALL,
-)
 
 
 class Row(NamedTuple):
@@ -264,14 +249,12 @@ def labels(rows: Sequence[Row]) -> list[str]:
 
 def value_of(row: Row, column: str) -> Any:
     """Return the value of a setting, or of one of COLUMNS. None if the row has none."""
-    fields = {
-        **row.settings,
-        **row.metrics,
-        "name": row.name,
-        "state": row.state,
-        "date": row.date,
-    }
-    return fields.get(column)
+    return _fields(row).get(column)
+
+
+def _fields(row: Row) -> dict[str, Any]:
+    fields = {"name": row.name, "state": row.state, "date": row.date}
+    return {**row.settings, **row.metrics, **fields}
 
 
 def check_column(name: str, option: str) -> str:
@@ -323,69 +306,33 @@ def sort_rows(rows: Sequence[Row], column: str) -> list[Row]:
     return present + missing
 
 
-def select_rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
-    """Return the rows for which all conditions are true.
+def select_rows(rows: Sequence[Row], filters: Iterable[str]) -> list[Row]:
+    """Return the rows that pass all filters.
 
-    Examples of conditions are `optimizer=adam`, `learning_rate<0.1` and
-    `hidden=512,256`. A row without a value meets `=none`, and `!=` with any other word.
+    A filter is a setting with its value, as on the command line, or a state:
+    `optimizer=adam`, `hidden=512,256`, `state=finished`. The word `none` stands for no
+    value.
 
     Raises:
-        MlpXpError: A condition is invalid.
+        MlpXpError: A filter is invalid.
     """
-    tests = [_condition(text) for text in conditions]
-    return [row for row in rows if all(test(row) for test in tests)]
+    wanted = dict(map(_filter, filters))
+    return [row for row in rows if wanted.items() <= _fields(row).items()]
 
 
-def _condition(text: str) -> Callable[[Row], bool]:
-    """Return a function that tests whether a row meets a condition."""
-    found = _CONDITION.fullmatch(text)
-    if not found or not found["value"]:
-        fault = f"{text!r:.80} is not a condition"
-        remedy = 'give one such as optimizer=adam or "learning_rate<0.1"'
+def _filter(text: str) -> tuple[str, Any]:
+    """Return the name and the value of a filter."""
+    name, _, word = text.partition("=")
+    name = name.strip().replace("-", "_")
+    word = word.strip()
+    if not word:
+        fault = f"{text!r:.80} is not a setting with its value"
+        remedy = "give one such as optimizer=adam"
         raise MlpXpError(fault, remedy=remedy, setting="where")
-    column, word = check_column(found["column"], "where"), found["value"]
-    compare = COMPARISONS[found["comparison"]]
-    is_number = column in METRIC_COLUMNS or (
-        column in SETTINGS and SETTINGS[column].kind in (int, float)
-    )
-    has_order = is_number or column == "date"
-    if not has_order and compare not in (operator.eq, operator.ne):
-        fault = f"{text!r:.80}: {column} is not a number; compare it by = or !="
-        raise MlpXpError(fault, setting="where")
-    wanted = None
-    if word != "none":
-        wanted = _wanted(column, word, text, is_number=is_number)
-
-    def is_met(row: Row) -> bool:
-        value = value_of(row, column)
-        if value is None or wanted is None:
-            if value is wanted:
-                return compare is operator.eq
-            return compare is operator.ne
-        if column == "date":
-            value = value.date()
-        elif not is_number:
-            value = shown(value)
-        return bool(compare(value, wanted))
-
-    return is_met
-
-
-def _wanted(column: str, word: str, condition: str, *, is_number: bool) -> Any:
-    """Return the value of a condition: a number, a date, or the text of a setting."""
-    setting = SETTINGS.get(column)
-    if setting is not None and setting.kind is bool:
-        word = word.lower()
-        check_choice("where", word, ("true", "false"))
-    elif setting is not None and setting.choices:
-        check_choice("where", word, setting.choices)
-    try:
-        if is_number:
-            return float(word)
-        if column == "date":
-            return dt.date.fromisoformat(word)
-    except ValueError as error:
-        kind = "number" if is_number else "date such as 2026-01-31"
-        fault = f"{condition!r:.80}: {word!r:.60} is not a {kind}"
-        raise MlpXpError(fault, setting="where") from error
-    return word
+    if name == "state":
+        check_choice("where", word, STATES)
+        return name, word
+    check_choice("where", name, SETTINGS)
+    if word == "none":
+        return name, None
+    return name, parse(SETTINGS[name], word)

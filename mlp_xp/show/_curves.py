@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,19 +28,7 @@ if TYPE_CHECKING:
 
 _MARKERS = "osv^DPX"
 _MOST_MARKERS = 40  # on a line; more would hide whether it is dashed or dotted
-_WIDEST = 3  # the widest line is drawn for the fourth of several equal curves
-_RING: dict[str, Any] = {
-    "marker": "o",
-    "markersize": 10,
-    "fillstyle": "none",
-    "linestyle": "",
-}
-_STAR: dict[str, Any] = {"marker": "*", "markersize": 11, "linestyle": ""}
 _GREY = "#555555"
-_EQUAL = "wide: equal to another line"
-_KEPT = "kept, by the held-out samples"
-_AVERAGE = "average of the kept networks"
-_MARGIN = 0.05  # of an axis, as in Matplotlib
 _LAST = math.inf
 
 Stage = tuple[int, float]
@@ -62,10 +50,6 @@ class Curves:
     samples: int
     """Training samples per epoch."""
     batch_size: int = 1
-    kept_epoch: int | None = None
-    """The epoch whose network validation kept, if the run has ended."""
-    average: Mapping[str, Any] = field(default_factory=dict)
-    """The results of the average of several networks, if the run has ended."""
     task: Task = CLASSES
     standardised: bool = False
     """Whether the losses are for standardised numbers."""
@@ -125,8 +109,7 @@ def factor_of(name: str) -> int:
 def draw_curves(runs: Sequence[Curves]) -> "Figure":
     """Draw losses and accuracy (or R²) of runs of the same task in the same axes.
 
-    Without a test set and held-out samples, only losses are drawn. A ring marks the
-    network kept by validation, and a star the average of several networks.
+    Without a test set and held-out samples, only losses are drawn.
     """
     title = text(runs[0].name) if len(runs) == 1 else ""
     return _draw([(run.name, [run]) for run in runs], title)
@@ -141,7 +124,7 @@ def draw_bands(
     The line is the mean of the runs. The band extends from the lowest run to the
     highest. If the runs of a combination have different lengths, its curve ends with
     the shortest run. If they have several networks, their first networks have a line
-    and a band. A star marks the mean of the averages.
+    and a band.
 
     Args:
         curves: The runs of each combination, by its name.
@@ -177,7 +160,7 @@ class _Chart:
     """Axes for losses and scores, and the legends of the curves drawn in them.
 
     Colours stand for groups of runs. If there is a single group, they stand for the
-    roles of curves. A curve equal to earlier curves is drawn wider, behind them.
+    roles of curves.
     """
 
     def __init__(
@@ -201,11 +184,6 @@ class _Chart:
         rows = 1 + self.has_score
         axes = self.figure.subplots(rows, 1, sharex=True, squeeze=False)
         self.losses, self.scores = axes[0, 0], axes[-1, 0]  # the same without scores
-        self.drawn: defaultdict[str, list[dict[int, float]]] = defaultdict(list)
-        # All scores, those after the first batch, and those of the second half.
-        self.found: list[float] = []
-        self.later: list[float] = []
-        self.settled: list[float] = []
         # The entries of the legends: the curves of each panel, and groups.
         self.styles: dict[Any, dict[str, Line2D]] = {each: {} for each in axes.flat}
         self.lines: list[Line2D] = []
@@ -227,22 +205,18 @@ class _Chart:
             )
             if len(runs) > 1:
                 del networks[1:]  # several bands would hide one another
-            ends = []
             for curves in networks:
                 stages = sorted(set.intersection(*map(set, curves)))
                 if stages:
                     self._draw_curve(axes, kind, curves, stages, runs[0], look)
-                    ends.append(runs[0].place_of(stages[-1]))
-            if ends:
-                line, label = _legend_line(**look), name
-                self._mark_average(axes, kind, runs, max(ends), look["color"])
+                    line, label = _legend_line(**look), name
         self.lines.append(line)
         self.names.append(label)
 
     def finish(self) -> "Figure":
         """Label the axes, explain the curves, and return the figure."""
         self._label_losses()
-        if self.settled:
+        if self.has_score:
             self._label_scores()
         for axes in self.figure.axes:
             tidy(axes)
@@ -272,57 +246,22 @@ class _Chart:
         places = [run.place_of(stage) for stage in stages]
         values = np.array([[curve[stage] for stage in stages] for curve in curves])
         means = values.mean(axis=0).tolist()
-        mean = dict(zip(places, means, strict=True))
-        equal = sum(_is_same(mean, earlier) for earlier in self.drawn[kind.name])
-        self.drawn[kind.name].append(mean)
-        below = min(_WIDEST, equal)
-        if below:
-            self.styles[axes][_EQUAL] = _legend_line(color=_GREY, linewidth=3.8)
         axes.plot(
             places,
             means,
             linestyle=kind.linestyle,
-            linewidth=1.3 + 2.5 * below,
-            markersize=3.5 + 2.5 * below,
+            linewidth=1.3,
+            markersize=3.5,
             markevery=math.ceil(len(places) / _MOST_MARKERS),
-            zorder=2 - 0.1 * below,
             **look,
         )
         if len(curves) > 1:
             low, high = values.min(axis=0), values.max(axis=0)
             axes.fill_between(places, low, high, color=color, alpha=0.15)
-        if not kind.is_loss:
-            self.found += values.flat
-            self.later += values[:, int(stages[0] == (0, 0)) :].flat
-            self.settled += values[:, len(stages) // 2 :].flat
         role = kind.role
         if role == "training" and run.weighted:
             role += ", weighted"
         self._explain(axes, role + kind.more, color, linestyle=kind.linestyle)
-        kept = (run.kept_epoch, _LAST)
-        if kind.role == "held out" and len(curves) == 1 and kept in stages:
-            i = stages.index(kept)
-            axes.plot(places[i], means[i], color=color, **_RING)
-            self._explain(axes, _KEPT, color, **_RING)
-
-    def _mark_average(
-        self,
-        axes: Any,
-        kind: _Kind,
-        runs: Sequence[Curves],
-        place: int,
-        color: str,
-    ) -> None:
-        """Draw a star at the mean of the averages, and a line over their range."""
-        found = [run.average.get(kind.name) for run in runs]
-        values = [factor_of(kind.name) * each for each in found if each is not None]
-        if values:
-            axes.vlines(place, min(values), max(values), color=color)
-            axes.plot(place, np.mean(values), color=color, **_STAR)
-            self._explain(axes, _AVERAGE, _GREY, **_STAR)
-            if not kind.is_loss:
-                self.found += values
-                self.settled += values
 
     def _explain(self, axes: Any, label: str, color: str, **look: Any) -> None:
         """Put a line into a panel's legend, grey if colours stand for groups."""
@@ -347,46 +286,16 @@ class _Chart:
             axis.set(major_formatter="{x:.3g}", minor_formatter="")
 
     def _label_scores(self) -> None:
-        """Label the axis, and choose its range.
-
-        Scores far below the others would flatten them. These are the scores of the
-        untrained network, and R² below 0, unless the scores of the second half are too.
-        """
+        """Label the axis. An R² below -1 would flatten all others, and is not shown."""
         presentation, axes = presentation_of(self.task), self.scores
         axes.set(ylabel=presentation.score_axis)
-        useless, perfect = presentation.score_range
-        # Scores as far below a useless network as a perfect one is above it.
-        hopeless = useless - (perfect - useless)
-        settled = [value for value in self.settled if value > hopeless]
-        lowest = min([useless, *(settled or self.settled)])
-        # Below, the first scores would take more than half of the axis.
-        later = self.later or self.found
-        half = min(later) - (max(later) - min(later))
-        shown = [value for value in self.found if value >= max(lowest, half)]
-        bottom, top = min(shown), max(shown)
-        if bottom == top:
-            bottom, top = min(bottom, useless), perfect
-        margin = _MARGIN * (top - bottom)
-        axes.set_ylim(bottom - margin, top + margin)
-        below = [value for value in self.found if value < bottom - margin]
-        if below:
-            figures = sorted({f"{min(below):.3g}", f"{max(below):.3g}"}, key=float)
-            label = f"below the axis: {' to '.join(figures)}"
-            self.styles[axes][label] = _legend_line(linestyle="")
+        floor = presentation.score_floor
+        drawn = axes.dataLim
+        if drawn.y0 < floor < drawn.y1:
+            axes.set_ylim(bottom=floor)
 
 
 def _legend_line(**look: Any) -> "Line2D":
     from matplotlib.lines import Line2D
 
     return Line2D([], [], **look)
-
-
-def _is_same(one: Mapping[int, float], other: Mapping[int, float]) -> bool:
-    """Return whether one curve would hide the other.
-
-    The curves are then equal to four digits at all common places.
-    """
-    both = one.keys() & other.keys()
-    return bool(both) and all(
-        math.isclose(one[place], other[place], rel_tol=1e-4) for place in both
-    )

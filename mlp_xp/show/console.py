@@ -1,4 +1,4 @@
-"""Print lines of text, tables and CSV, on a console as wide as the terminal."""
+"""Print lines of text, tables and CSV."""
 
 import csv
 import sys
@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console, JustifyMethod
-from rich.table import Table
+from rich.console import Console
 
 from mlp_xp.errors import escaped, escaped_lines
 
-_GAP = 2  # between the columns of a table
+_GAP = "  "  # between the columns of a table
 # In fewer columns, help is unreadable, and a terminal breaks the lines itself.
 _NARROWEST = 40
 
@@ -50,65 +49,19 @@ def print_table(
     console: Console,
     *,
     left: int = 1,
-    narrow: Sequence[Any] = (),
 ) -> None:
     """Print a table. `left` is the number of columns aligned to the left.
 
-    On a terminal, the words of a head stand below each other. Columns that do not fit
-    into the terminal are left out, and a line below the table names them. If `narrow`
-    has heads and rows, they are printed instead, with a hint at --json.
+    The lines are not wrapped, so a table may be wider than the terminal.
     """
-    names = [escaped(head) for head in heads]
-    cells = [[escaped(cell) for cell in row] for row in rows]
-    room, separator = sys.maxsize, " "
-    if console.is_terminal:
-        room, separator = console.width, "\n"
-    titles = [name.replace(" ", separator) for name in names]
-    shown, width = _fitting(titles, cells, room)
-    if narrow and len(shown) < len(names):
-        heads, rows = narrow
-        print_table(heads, rows, console, left=2)
-        say(console, "no room for all columns: see --json")
-        return
-    table = Table(width=width, box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
-    for i in shown:
-        justify: JustifyMethod = "left" if i < left else "right"
-        table.add_column(
-            titles[i],
-            justify=justify,
-            vertical="bottom",
-            no_wrap=i > 0,
-            overflow="fold",
-        )
-    for row in cells:
-        table.add_row(*[row[i] for i in shown])
-    console.print(table, soft_wrap=True)
-    left_out = [name for i, name in enumerate(names) if i not in shown]
-    if left_out:
-        say(console, f"no room for: {', '.join(left_out)}")
-
-
-def _fitting(
-    titles: Sequence[str], rows: Sequence[Sequence[str]], room: int
-) -> tuple[list[int], int]:
-    """Return the columns of a table that fit into a width, and the table's own width.
-
-    If the room is short, the first column takes half of the room, or its longest word.
-    """
-    widths = []
-    for column in zip(titles, *rows, strict=True):
-        lines = [line for cell in column for line in cell.split("\n")]
-        widths.append(max(map(cell_len, lines)) + _GAP)
-    first, *others = widths
-    words = [word for row in rows for word in row[0].split()]
-    longest_word = max(map(cell_len, words), default=0)
-    limit = max(room // 2, room - sum(others), longest_word + _GAP)
-    shown, end = [0], min(first, limit)
-    for i, width in enumerate(others, 1):
-        if end + width - _GAP <= room:
-            shown.append(i)
-            end += width
-    return shown, end - _GAP
+    lines = [[escaped(cell) for cell in line] for line in [[*heads], *rows]]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = []
+        for i, (cell, width) in enumerate(zip(line, widths, strict=True)):
+            padding = " " * (width - cell_len(cell))
+            cells.append(cell + padding if i < left else padding + cell)
+        say(console, _GAP.join(cells))
 
 
 def print_csv(lines: Iterable[Iterable[Any]]) -> None:

@@ -14,11 +14,12 @@ from mlp_xp.core.deform import draw_deformations, make_deform
 from mlp_xp.core.model import Model
 from mlp_xp.core.signature import STANDARDISED, Signature
 from mlp_xp.core.task import TASKS, Evaluation
-from mlp_xp.errors import quoted
+from mlp_xp.errors import MlpXpError, quoted
+from mlp_xp.export.page import write_page
 from mlp_xp.runs import table
 from mlp_xp.runs.ensembles import initial_weights
 from mlp_xp.runs.metrics import confusion_matrix
-from mlp_xp.runs.names import METRICS
+from mlp_xp.runs.names import METRICS, PAGE
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.show import plots
@@ -39,11 +40,8 @@ def read_curves(run: RunFolder) -> plots.Curves:
     if closing and not reports:
         fault = "has no reports, though the run has ended"
         raise RunError(fault, file=run.path / METRICS, remedy="restore the file")
-    average = {}
-    if closing and "network" in reports[-1]:
-        average = closing
-        del average["train_loss"]  # of the last network
-    elif closing and "kept_epoch" not in closing:
+    # Otherwise it is about the average of several networks, or an earlier network.
+    if closing and "network" not in reports[-1] and "kept_epoch" not in closing:
         reports.append(closing)
     options, signature = settings.data_options, record["signature"]
     return plots.Curves(
@@ -51,8 +49,6 @@ def read_curves(run: RunFolder) -> plots.Curves:
         reports,
         record["train_samples"],
         settings.train.batch_size,
-        kept_epoch=closing.get("kept_epoch"),
-        average=average,
         task=TASKS[signature["task"]],
         standardised=signature["targets"] == STANDARDISED,
         weighted=bool(options.class_weight or options.sample_weight),
@@ -102,6 +98,36 @@ def draw_run(run: RunFolder, dataset: Dataset, backend: Backend) -> list[Path]:
         plots.save(figure, path)
         paths.append(path)
     return paths
+
+
+class Drawn(NamedTuple):
+    """What is drawn at the end of a run."""
+
+    paths: list[Path]
+    faults: dict[str, MlpXpError]
+    """The errors of `plot`, for the pictures, and of `page`."""
+
+
+def draw_end(
+    run: RunFolder, dataset: Dataset, backend: Backend, *, page: bool = False
+) -> Drawn:
+    """Draw the pictures of a run that has ended, and its page if it is wanted.
+
+    An error is returned, because a run without pictures is complete.
+    """
+    drawn = Drawn([], {})
+    try:
+        drawn.paths.extend(draw_run(run, dataset, backend))
+    except MlpXpError as error:
+        drawn.faults["plot"] = error
+    if page:
+        path = run.path / PAGE
+        try:
+            write_page(path, run.model(backend), dataset)
+            drawn.paths.append(path)
+        except MlpXpError as error:
+            drawn.faults["page"] = error
+    return drawn
 
 
 def _figures(

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 _HEADS = {"r2": "R²", "rmse": "RMSE", "mae": "MAE", "f1": "F1", "roc_auc": "ROC AUC"}
 _OF_PROBABILITIES = ("log_loss", "calibration_error")
 _IN_UNITS = ("rmse", "mae", "median_absolute_error")  # in the units of the labels
-_MOST_CONFUSIONS = 10
 _MOST_ROWS = 20  # of predictions
 _MOST_NAMES = 10  # of classes in a line
 
@@ -64,14 +63,12 @@ class Cells(NamedTuple):
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
-    narrow: Sequence[Any] = ()
-    """Other heads and rows, for a terminal without room for all columns."""
 
     def print_on(self, console: "Console") -> None:
         """Print the table."""
         from mlp_xp.show.console import print_table
 
-        print_table(self.heads, self.rows, console, narrow=self.narrow)
+        print_table(self.heads, self.rows, console)
 
     def html(self) -> str:
         """Return the table as HTML."""
@@ -127,17 +124,11 @@ def of_evaluated(found: Evaluated, names: Sequence[str] = ()) -> Iterator[Block]
 
 
 def _of_confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Cells:
-    """Return a confusion matrix, or for a narrow terminal its largest mistakes."""
-    rows, mistakes = [], []
-    for i, counts in enumerate(matrix):
-        rows.append([names[i], *(str(count or ".") for count in counts)])
-        for j, count in enumerate(counts):
-            if count and i != j:
-                mistakes.append((count, names[i], names[j]))
-    mistakes.sort(reverse=True)
-    largest = [(true, other, str(n)) for n, true, other in mistakes[:_MOST_CONFUSIONS]]
-    heads = "true class", "taken for", "samples"
-    return Cells(["", *names], rows, narrow=(heads, largest))
+    """Return a confusion matrix as a table. A dot stands for 0."""
+    rows = []
+    for name, counts in zip(names, matrix, strict=True):
+        rows.append([name, *(str(count or ".") for count in counts)])
+    return Cells(["", *names], rows)
 
 
 def _of_members(found: Evaluated, names: Sequence[str]) -> Cells:

@@ -28,8 +28,8 @@ class Presentation(NamedTuple):
     """The head of the score in the table of reports."""
     score_axis: str
     """The label of the axis of scores in a picture of curves."""
-    score_range: tuple[float, float]
-    """The score of a useless and of a perfect network on this axis."""
+    score_floor: float
+    """The lowest score on this axis."""
     of_held_out: str
     """The words after a score. {} stands for the held-out samples."""
     probabilities_of: str
@@ -123,7 +123,7 @@ PRESENTATIONS = {
     CLASSES.name: Presentation(
         score_head="accuracy",
         score_axis="accuracy (%)",
-        score_range=(0, 100),
+        score_floor=0,
         of_held_out="of {} right",
         probabilities_of="predicted classes",
         pictures=("confusion.png", "mistakes.png", "probabilities.png"),
@@ -135,7 +135,7 @@ PRESENTATIONS = {
     LABELS.name: Presentation(
         score_head="accuracy",
         score_axis="accuracy, all labels right (%)",
-        score_range=(0, 100),
+        score_floor=0,
         of_held_out="of {} right in all labels",
         probabilities_of="labels",
         pictures=("labels.png", "probabilities.png"),
@@ -146,7 +146,7 @@ PRESENTATIONS = {
     REGRESSION.name: Presentation(
         score_head="R²",
         score_axis="R²",
-        score_range=(0, 1),
+        score_floor=-1,
         of_held_out="on {}",
         probabilities_of="",
         pictures=("predictions.png",),

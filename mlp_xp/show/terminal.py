@@ -1,9 +1,7 @@
 """Show a training run on the terminal: settings, a progress bar, reports, a summary."""
 
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from statistics import fmean
-from typing import Any
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 from rich.console import Console
@@ -25,17 +23,12 @@ from mlp_xp.show.numbers import (
     fraction,
     loss_text,
     number_of,
-    percent,
-    quantity,
     score_text,
     thousands,
 )
 from mlp_xp.show.presentation import presentation_of
 
 _MOST_CLASSES = 10  # in a line
-_FEW_TESTED = 10  # fewer test samples say little
-_UNBALANCED = 0.75  # the share of the most frequent class
-_TO_TRY = "try a lower --learning-rate, more --epochs, or another --seed"
 
 
 def describe(settings: Settings, job: Job) -> str:
@@ -255,86 +248,6 @@ def selected(report: Report, job: Job, networks: int = 1) -> str:
     if report.epoch < job.config.epochs - 1:
         text += f"; stopped early, after epoch {report.epoch}"
     return text
-
-
-def overfitting(reports: Sequence[Mapping[str, Any]], samples: int) -> str:
-    """Return a remark in two lines if a run overfits, and otherwise an empty text.
-
-    Only the last third of the epochs since the lowest held-out loss counts. A run
-    overfits if two conditions hold there: the held-out loss is above the lowest one by
-    more than the noise, and the training loss has become much lower. The training loss
-    of an epoch is the one of its last report.
-
-    Args:
-        reports: The records of metrics.jsonl.
-        samples: The number of held-out samples.
-    """
-    epochs = [each for each in reports if "validation_loss" in each]
-    train = [each["train_loss"] for each in epochs]
-    held_out = [each["validation_loss"] for each in epochs]
-    best = held_out.index(min(held_out))
-    third = (len(epochs) - 1 - best) // 3
-    if not third:
-        return ""
-    noise = (0.05 + 1 / math.sqrt(samples)) * held_out[0]
-    if fmean(held_out[-third:]) < held_out[best] + noise:
-        return ""
-    if fmean(train[-third:]) > 0.7 * train[best]:
-        return ""
-    epoch = epochs[best]["epoch"]
-    rose = f"rose from {quantity(held_out[best])} to {quantity(held_out[-1])}"
-    fell = f"fell from {quantity(train[best])} to {quantity(train[-1])}"
-    return (
-        f"it overfits: after epoch {epoch} the held-out loss {rose}, while the "
-        f"training loss\n{fell}; try fewer units (--hidden), a higher "
-        "--weight-decay, or --dropout"
-    )
-
-
-def remark_on_test(report: Report, job: Job) -> str:
-    """Return a remark on a result that says little, or is no better than guessing.
-
-    Guessing always gives the same answer: the most frequent class, or the mean. The
-    remark is empty for a better network, and if there is no test set. For labels and
-    weighted classes, only the number of test samples counts.
-    """
-    signature, train, test = job.dataset.signature, job.dataset.train, job.dataset.test
-    if report.test is None or test is None:
-        return ""
-    if len(test) < _FEW_TESTED:
-        count = number_of(len(test), f"test {signature.noun}")
-        return f"with only {count}, the result says little; give more of them"
-    if signature.task.floats and report.test.score < 0:
-        return f"worse than always naming the mean (R² 0); {_TO_TRY}"
-    if not signature.task.exclusive or train.weights is not None:
-        return ""
-    counts = np.bincount(job.backend.to_numpy(test.labels))
-    commonest = escaped(signature.outputs[counts.argmax()])
-    return _no_better_than_always(commonest, counts / len(test), report.test)
-
-
-def _no_better_than_always(
-    commonest: str, shares: np.ndarray, result: Evaluation
-) -> str:
-    """Return a remark if always naming one class is as good as a network.
-
-    `shares` has the share of each class in the test set.
-    """
-    highest = shares.max()
-    if highest == 1:
-        return f"the test set has only {commonest}, and says nothing of other classes"
-    if result.score > highest:
-        return ""
-    guessing, share = f"no better than always naming {commonest}", percent(highest, 2)
-    occurring = shares[shares > 0]
-    entropy = -np.sum(occurring * np.log(occurring))  # the loss of these shares
-    if highest >= _UNBALANCED and result.loss < 2 * entropy:
-        return (
-            f"{guessing} ({share}): the classes are unbalanced;\n"
-            "evaluate shows recall and ROC AUC of each class, and --class-weight\n"
-            "balanced finds more of the rare classes, with a lower accuracy"
-        )
-    return f"{guessing}, the most frequent class ({share}); {_TO_TRY}"
 
 
 def progress_bar(console: Console) -> Progress:

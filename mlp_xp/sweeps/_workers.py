@@ -1,4 +1,4 @@
-"""Train members in processes of this machine, or on a cluster of Dask or Ray.
+"""Train members in processes of this machine, or on a cluster of Dask.
 
 The processes are started by loky, a part of joblib. A killed process breaks its whole
 pool, so each pool here has one process, and its end costs only its own member.
@@ -10,7 +10,6 @@ import logging
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -179,24 +178,18 @@ def this_machine(width: int) -> Workers:
     return Workers(submit, (BrokenProcessPool,), width, shutdown)
 
 
-def connect(address: str) -> contextlib.AbstractContextManager[Workers]:
-    """Connect to a cluster, such as `dask://host:8786`.
+@contextlib.contextmanager
+def connect(address: str) -> Iterator[Workers]:
+    """Connect to a cluster of Dask, such as `dask://host:8786`.
 
     Raises:
         ClusterError: The cluster cannot be used.
     """
     scheme, _, host = address.partition("://")
-    opened = {"dask": _dask, "ray": _ray}.get(scheme)
-    if opened is None or not host:
+    if scheme != "dask" or not host:
         raise ClusterError(
-            f"{address!r:.80} is not an address such as dask://host:8786 or "
-            "ray://host:10001"
+            f"{address!r:.80} is not an address such as dask://host:8786"
         )
-    return opened(host)
-
-
-@contextlib.contextmanager
-def _dask(host: str) -> Iterator[Workers]:
     import distributed
 
     library: Any = distributed
@@ -205,10 +198,9 @@ def _dask(host: str) -> Iterator[Workers]:
             log = logging.getLogger(name)
             held.callback(log.setLevel, log.level)
             log.setLevel(logging.CRITICAL)  # our own line reports a lost scheduler
-        address = f"tcp://{host}"
         try:
             client = held.enter_context(
-                library.Client(address, timeout=TIMEOUT, set_as_default=False)
+                library.Client(f"tcp://{host}", timeout=TIMEOUT, set_as_default=False)
             )
             client.wait_for_workers(1, timeout=TIMEOUT)
         except (OSError, ValueError, TimeoutError) as error:
@@ -219,23 +211,3 @@ def _dask(host: str) -> Iterator[Workers]:
             ) from error
         submit = partial(client.get_executor(pure=False).submit, train_member)
         yield Workers(submit, lost=(library.scheduler.KilledWorker,))
-
-
-@contextlib.contextmanager
-def _ray(host: str) -> Iterator[Workers]:
-    import ray as library
-
-    ray: Any = library
-    try:
-        with warnings.catch_warnings(action="ignore"):  # the line below says it
-            ray.init(f"ray://{host}", logging_level="ERROR")
-    except (ConnectionError, OSError, RuntimeError) as error:
-        raise ClusterError(
-            f"no Ray cluster answers at {host!r:.80}; check the address"
-        ) from error
-    function, errors = ray.remote(train_member), ray.exceptions
-    try:
-        lost = errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError
-        yield Workers(lambda work: function.remote(work).future(), lost)
-    finally:
-        ray.shutdown()

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp import __version__
 from mlp_xp.backends.failures import BackendOutOfMemory
 from mlp_xp.backends.memory import NotEnoughMemoryError
 from mlp_xp.backends.opening import open_backend
@@ -23,11 +22,13 @@ from mlp_xp.files import FileError
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.fingerprints import data_crc32
 from mlp_xp.runs.locked_folder import InUseError
+from mlp_xp.runs.recording import open_training
 from mlp_xp.runs.records import HELD_OUT, TESTED
 from mlp_xp.runs.settings import Settings, described
 from mlp_xp.runs.sweep_folder import FAILED, FINISHED, INTERRUPTED, SweepFolder
 from mlp_xp.show.numbers import score_text
 from mlp_xp.system import has_lost
+from mlp_xp.version import __version__
 
 # The errors of a process that finds too little memory. Another process may have more.
 OUT_OF_MEMORY = (MemoryError, NotEnoughMemoryError, BackendOutOfMemory)
@@ -46,8 +47,6 @@ class Work(NamedTuple):
     name: str
     """The name of the member."""
     settings: Settings
-    fitted: frozenset[str]
-    """See `Plan`."""
     sweep_dir: Path
     """The absolute path of the folder of the sweep."""
     crc32: str | None
@@ -133,8 +132,8 @@ def _train(work: Work) -> Ending:
     if work.must_stop():
         return Ending(work.name, INTERRUPTED)
     run = SweepFolder(work.sweep_dir).run(work.name)
-    training = run.training(
-        lambda: _prepare(work), wait=_HANDOVER, save_now=work.must_stop
+    training = open_training(
+        run, lambda: _prepare(work), wait=_HANDOVER, save_now=work.must_stop
     )
     with training as (_, events):
         if run.result() is None:  # else a process of a killed sweep has just ended it
@@ -174,9 +173,7 @@ def _prepare(work: Work) -> Experiment:
             "the data have changed since the command of the sweep began, or "
             f"{here} has other data"
         )
-    return Experiment.from_settings(
-        settings, backend=backend, dataset=dataset, fitted=work.fitted
-    )
+    return Experiment.from_settings(settings, backend=backend, dataset=dataset)
 
 
 def key_of(settings: Settings) -> str:

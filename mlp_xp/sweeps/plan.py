@@ -1,16 +1,15 @@
-"""The members of a sweep: all combinations of values, or some of them.
+"""The members of a sweep: all combinations of values, or some that Optuna chooses.
 
 A setting has values, or a span such as 0..31. In a sweep of all combinations, a span of
-whole numbers stands for each of them. Any other span is sampled from. Seeds and folds
-are never sampled: each sampled combination is trained with all of them, for a mean and
-a standard deviation. Nothing here touches a file.
+whole numbers stands for each of them. Any other span is for Optuna. Seeds and folds are
+never chosen: each chosen combination is trained with all of them, for a mean and a
+standard deviation. Nothing here touches a file.
 """
 
 import hashlib
 import itertools
 import json
 import math
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,12 +22,10 @@ from mlp_xp.errors import Argument, check_type
 from mlp_xp.runs import records
 from mlp_xp.runs.names import default_folder, in_folder_name
 from mlp_xp.runs.settings import (
-    FITTED,
     RECIPES,
     SETTINGS,
     Settings,
     described,
-    fitted_without,
     flatten,
     of_recipe,
     settings_of,
@@ -48,20 +45,14 @@ class SweepOptions:
 
     sweep_dir: str | None = setting(None, is_path=True, aliases=("--run-dir",))
     """Folder of the sweep. By default a folder below runs, named after the settings."""
-    random: int | None = setting(None, least=1)
-    """Draw this many combinations at random instead of taking all, and train each with
-    every --seed and --fold. One of several values is drawn, or a number from a range,
-    which may have fractions, such as 0.001..0.1. The numbers of learning-rate,
-    weight-decay, batch-size and hidden are log-uniform if the range starts above 0. All
-    others are uniform.
-    """
     optuna: int | None = setting(None, least=1)
     """Let Optuna choose this many combinations by the accuracy (or R²) on held-out
-    samples. Seeds and ranges are as for --random. Needs --validation.
+    samples, and train each with every --seed and --fold. A range may have fractions,
+    such as 0.001..0.1. Needs --validation.
     """
     sampling_seed: int = setting(0, most=2**32 - 1)
-    """Random seed of --random and --optuna. The choices of Optuna also depend on the
-    order in which members end, unless --jobs is 1.
+    """Random seed of --optuna. The choices also depend on the order in which members
+    end, unless --jobs is 1.
     """
     jobs: int | None = setting(None, least=1)
     """Processes at once, each with one thread. By default one per core, or as many as
@@ -80,7 +71,7 @@ class SweepOptions:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        exclusive = (("random", "optuna"), ("cluster", "optuna"), ("cluster", "jobs"))
+        exclusive = (("cluster", "optuna"), ("cluster", "jobs"))
         for one, other in exclusive:
             if getattr(self, one) and getattr(self, other):
                 fault = ("cannot be combined with ", Argument(other))
@@ -116,15 +107,6 @@ class Span(NamedTuple):
         rounded = round(number) if self.whole else float(f"{number:.{DIGITS}g}")
         return _as_value(self.name, min(max(rounded, self.first), self.last))
 
-    def draw(self, generator: random.Random) -> Any:
-        """Return a random value."""
-        if self.by_ratio:
-            exponent = generator.uniform(math.log(self.first), math.log(self.last))
-            return self.value(math.exp(exponent))
-        if self.whole:
-            return self.value(generator.randint(int(self.first), int(self.last)))
-        return self.value(generator.uniform(self.first, self.last))
-
 
 Values = tuple[Any, ...] | Span
 
@@ -137,8 +119,6 @@ class Plan(NamedTuple):
     varied: dict[str, Values]
     """The varied settings: their values, or the span to sample from."""
     options: SweepOptions
-    fitted: frozenset[str]
-    """The settings to fit to the number of training samples: see `fitted_to`."""
     members: tuple[Member, ...] = ()
     """All members, unless Optuna chooses each one by the results before it."""
 
@@ -170,7 +150,6 @@ class Plan(NamedTuple):
             varied[name] = str(values) if isinstance(values, Span) else values
         return {
             "format": records.FORMAT,
-            "random": self.options.random,
             "optuna": self.options.optuna,
             "sampling_seed": self.options.sampling_seed,
             "settings": flatten(self.base),
@@ -180,15 +159,10 @@ class Plan(NamedTuple):
         }
 
     @property
-    def samples(self) -> int | None:
-        """The number of sampled combinations, or None if all are trained."""
-        return self.options.optuna or self.options.random
-
-    @property
     def total(self) -> int:
         """The number of members."""
-        if self.samples:
-            return self.samples * len(self.repeats)
+        if self.options.optuna:
+            return self.options.optuna * len(self.repeats)
         return math.prod(map(len, self.varied.values()))
 
     @property
@@ -224,7 +198,7 @@ def plan_of(
     if isinstance(base, str):
         check_choice("base", base, RECIPES)
         settings = of_recipe(RECIPES[base], values)
-        return make_plan(settings, values, options, FITTED)
+        return make_plan(settings, values, options)
     if isinstance(base, TrainConfig):
         base = Settings(train=base)
     remedy = "give Settings, a TrainConfig, or the name of a recipe"
@@ -245,7 +219,6 @@ def make_plan(
     base: Settings,
     given: Mapping[str, Any],
     options: SweepOptions = _NO_OPTIONS,
-    fitted: frozenset[str] = frozenset(),
 ) -> Plan:
     """Return the plan of a sweep, with the settings of every member checked.
 
@@ -257,8 +230,6 @@ def make_plan(
             spans. A value of `hidden` is a number, for one layer, or a tuple. `cv`
             without `fold` stands for all its folds.
         options: The options of the sweep.
-        fitted: The settings to fit to the number of training samples, unless they are
-            given: see `fitted_to`.
 
     Raises:
         ConfigError: A setting is wrong, in all members or in the named one.
@@ -268,17 +239,18 @@ def make_plan(
     _check_base(base, given)
     if base.data_options.cv and base.data_options.fold is None:
         varied.setdefault("fold", tuple(range(base.data_options.cv)))
-    plan = Plan(base, varied, options, fitted & fitted_without(given))
-    if plan.samples and not plan.sampled:
+    plan = Plan(base, varied, options)
+    if options.optuna and not plan.sampled:
         fault = (
             "no setting but seed and fold has several values or a range, so there is "
             "nothing to choose from"
         )
-        raise ConfigError(fault, setting="random" if options.random else "optuna")
+        raise ConfigError(fault, setting="optuna")
     if plan.total > _MOST_MEMBERS:
         fault = f"the sweep has more than {_MOST_MEMBERS} members"
         raise ConfigError(fault, remedy="give fewer values")
-    plan = plan._replace(members=_members(plan))
+    if not options.optuna:
+        plan = plan._replace(members=numbered(_combinations(varied)))
     for _, settings in examples(plan):  # raises for wrong settings
         if options.optuna and settings.train.validation == 0:
             fault = "0 held-out samples, but Optuna chooses by the accuracy on them"
@@ -290,12 +262,13 @@ def _split(
     given: Mapping[str, Any], options: SweepOptions
 ) -> tuple[dict[str, Any], dict[str, Values]]:
     """Separate the settings with one value from those that vary."""
-    is_sampled = bool(options.random or options.optuna)
     fixed: dict[str, Any] = {}
     varied: dict[str, Values] = {}
     for name, value in given.items():
         check_choice(name, name, SETTINGS)
-        values = _read(name, value, sampled=is_sampled and name not in REPEATS)
+        values = _read(
+            name, value, sampled=bool(options.optuna) and name not in REPEATS
+        )
         if isinstance(values, Span) or len(values) > 1:
             varied[name] = values
         else:
@@ -313,18 +286,6 @@ def _check_base(base: Settings, given: Mapping[str, Any]) -> None:
         raise ConfigError(
             "is another data set than data_dir; give one of the two", setting="dataset"
         )
-
-
-def _members(plan: Plan) -> tuple[Member, ...]:
-    """Return the members of all combinations, or of combinations drawn at random."""
-    found: list[dict[str, Any]] = []
-    options = plan.options
-    if options.random:
-        for drawn in _sample(plan.sampled, options.sampling_seed, options.random):
-            found += [{**drawn, **repeat} for repeat in plan.repeats]
-    elif not options.optuna:
-        found = _combinations(plan.varied)
-    return numbered(found)
 
 
 def examples(plan: Plan) -> Iterator[tuple[str, Settings]]:
@@ -376,8 +337,8 @@ def _read(name: str, value: Any, *, sampled: bool) -> Values:
             values += [span.value(number) for number in range(first, last + 1)]
         else:
             raise ConfigError(
-                f"the range {span} is to be sampled from: give it alone, and random or "
-                "optuna with a number of members",
+                f"the range {span} is for Optuna: give it alone, and optuna with a "
+                "number of combinations",
                 setting=name,
             )
     if not values:
@@ -428,26 +389,3 @@ def _extremes(varied: Mapping[str, Values]) -> list[dict[str, Any]]:
         {name: values[min(i, len(values) - 1)] for name, values in extremes.items()}
         for i in range(longest)
     ]
-
-
-def _sample(
-    sampled: Mapping[str, Values], seed: int, wanted: int
-) -> list[dict[str, Any]]:
-    """Return different combinations, each value drawn independently of the others."""
-    generator = random.Random(seed)
-    found: dict[str, dict[str, Any]] = {}
-    for _ in range(1000 * wanted):
-        settings = {}
-        for name, values in sampled.items():
-            if isinstance(values, Span):
-                settings[name] = values.draw(generator)
-            else:
-                settings[name] = generator.choice(values)
-        found.setdefault(repr(settings), settings)
-        if len(found) == wanted:
-            return list(found.values())
-    raise ConfigError(
-        f"{wanted} different combinations are wanted, but there are only {len(found)}",
-        remedy="take fewer, or leave it out for all combinations",
-        setting="random",
-    )

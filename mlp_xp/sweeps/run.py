@@ -20,7 +20,7 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.records import HELD_OUT, RunError
-from mlp_xp.runs.settings import Settings, fitted_to, settings_of
+from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_folder import (
     FAILED,
     FINISHED,
@@ -139,9 +139,8 @@ def survey(
             dataset, sums[key_of(settings)] = load(
                 of_data(on_host), plan.options.cache_dir
             )
-            if plan.fitted:
-                settings = fitted_to(settings, len(dataset.train), plan.fitted)
-            settings.train.check_fits(len(dataset.train))
+            train = settings.train.resolve(len(dataset.train))
+            settings = replace(settings, train=train)
             start = settings.start_from
             if start and start not in sums and (is_new or Path(start).exists()):
                 sums[start] = load_run(start).sha256
@@ -282,7 +281,6 @@ class _Sweep:
             yield Work(
                 name=member.name,
                 settings=settings,
-                fitted=self.plan.fitted,
                 sweep_dir=self.folder.path.resolve(),
                 crc32=self.sums.get(key_of(settings)),
                 stop_file=stop_file,

@@ -1,25 +1,19 @@
-"""The benchmark: its contestants compute the same numbers.
+"""The benchmark: its contestants compute the same numbers, and a wrong one is found."""
 
-A wrong one is found out, and each table is written when it is ready.
-"""
-
-import io
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from data_sets import synthetic, write_idx_folder
-from helpers import NAMESPACE, SCRIPTS, assert_one_line, call_main
+from helpers import NAMESPACE, SCRIPTS
 
-from benchmarks import bench, pictures, report
-from benchmarks.contestants import CONTESTANTS, LAYERWISE, REFERENCES, SIMULTANEOUS
+from benchmarks.contestants import CONTESTANTS, LAYERWISE, SIMULTANEOUS
 from benchmarks.whole import make_contestant
-from benchmarks.workloads import CURVES, EPOCH, FIT, QUICK, WORKLOADS, Job, Workload
+from benchmarks.workloads import EPOCH, FIT, Job, Workload
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.parity import notebook
 
@@ -157,159 +151,3 @@ def test_the_table_of_real_processes_and_a_planted_wrong_loss(
         assert each["peak_bytes"] > 1e6
         assert len(each["round_seconds"]) == 3
     assert (out / "bench.png").read_bytes().startswith(b"\x89PNG")
-
-
-# Tables of planted results.
-
-
-def result(name: str, *seconds: float) -> dict:
-    return {
-        "contestant": name,
-        "round_seconds": [*seconds],
-        "start_seconds": [1],
-        "peak_bytes": 10**9,
-        "loss": 2.0,
-    }
-
-
-def planted(workload: Workload, *results: dict) -> dict:
-    references = dict.fromkeys(REFERENCES, 2.0)
-    return {
-        **workload._asdict(),
-        "results": [*results],
-        "reference_loss": references,
-    }
-
-
-def test_a_ratio_is_taken_within_a_round_and_the_first_round_is_left_out() -> None:
-    """The medians' ratio would be 1.5."""
-    mine, theirs = result("mlp_xp-jax", 100, 1, 3, 8), result("notebook", 1, 2, 12, 2)
-    assert report.ratios(mine, theirs) == [0.5, 0.25, 4]
-    missing = {"contestant": "numba", "unavailable": "no numba"}
-    said = set[str]()
-    text = report.table(planted(SINGLE, theirs, mine, missing), said)
-    (row,) = [line for line in text.splitlines() if line.startswith("| mlp_xp, JAX")]
-    assert re.split(r" *\| +", row.rstrip("| "))[1:] == [
-        "mlp_xp, JAX",
-        "~250000",
-        "~0.50",
-        "1.0",
-        "97.0",
-        "1000",
-        "2.0000",
-    ]
-    assert "- not run: Numba loop: limit: no numba" in text
-    again = report.table(planted(BATCHES, mine, missing), said)
-    assert "\n- " not in again
-    assert BATCHES.title in again
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ([9, 9, 10, 11, 11], "10.0"),
-        # a fifth of the median, or more
-        ([8.9, 8.9, 10, 11.1, 11.1], "~10.0"),
-    ],
-)
-def test_a_figure_that_varies_is_marked(values: list[float], said: str) -> None:
-    assert report.figure(values, 3) == said
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("option", "workloads"),
-    [
-        ("--quick", [WORKLOADS[name] for name in QUICK]),
-        ("--curves", [*CURVES["batch size"].values()]),
-    ],
-    ids=["--quick", "--curves"],
-)
-def test_each_table_is_written_as_it_ends(
-    option: str,
-    workloads: list[Workload],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    raw, titles = io.BytesIO(), []
-
-    def measure(workload: Workload, names: list[str], **options: object) -> dict:
-        said = raw.getvalue().decode().replace("\r\n", "\n")
-        assert all(title in said for title in titles)
-        titles.append(title_of(workload))
-        ran = [name for name in ("notebook", "mlp_xp-jax") if name in names]
-        return planted(workload, *(result(name, 1, 2, 2, 2) for name in ran))
-
-    words = [option, "--output-dir", str(tmp_path)]
-    monkeypatch.setattr(bench, "measure", measure)
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "utf-8"))
-    monkeypatch.setattr(sys, "argv", ["bench.py", *words])
-    assert bench.bench() == 0
-    assert titles[: len(workloads)] == [*map(title_of, workloads)]
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".png"}
-
-
-def test_each_panel_of_the_bars_has_the_unit_of_its_lengths(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    figures: list[Any] = []
-    monkeypatch.setattr(pictures, "png", figures.append)
-    heavy, whole = SINGLE._replace(steps=1), SINGLE._replace(kind=FIT, steps=1)
-    spread = result("mlp_xp-jax", 9, 3e-4, 3e-4)
-    panels = [
-        planted(SINGLE, result("notebook", 9, 6e-4, 6e-4), spread),
-        planted(heavy, result("notebook", 9, 0.05, 0.05), result("pytorch", 9, 1, 1)),
-        planted(whole, result("scikit-learn", 9, 4, 4)),
-    ]
-    pictures.draw_bars({"workloads": panels})
-    (figure,) = figures
-    found = [
-        (axes.get_xlabel(), [bar.get_width() for bar in axes.patches])
-        for axes in figure.axes
-    ]
-    assert [label for label, _ in found] == [
-        "µs per step",
-        "ms per step, logarithmic axis",
-        "seconds",
-    ]
-    expected = [6e-4 / STEPS * 1e6, 3e-4 / STEPS * 1e6], [50, 1000], [4]
-    for (_, widths), lengths in zip(found, expected, strict=True):
-        assert widths == pytest.approx(lengths)
-
-
-def title_of(workload: Workload) -> str:
-    return f"### {workload.title}\n"
-
-
-# Refusals and missing libraries.
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("--contestants numby", "'numby' is not known"),
-        ("--rounds 0", "--rounds: 0 is out of range"),
-    ],
-)
-def test_a_wrong_option_is_one_line(words: str, said: str) -> None:
-    outcome = call_main(bench.bench, "scripts/bench.py", *words.split())
-    assert_one_line(outcome, 2, said)
-
-
-@pytest.mark.slow
-def test_what_does_not_run_is_listed_and_fails_if_it_was_asked_for(
-    folder: Path,
-) -> None:
-    words = "scripts/bench.py --workloads one-float64 --contestants no_such:xp"
-    outcome = call_main(bench.bench, *words.split(), "--data-dir", folder)
-    assert_one_line(outcome, 2, "--contestants: no_such:xp gave no result")
-    said = r"- not run: mlp_xp, no_such:xp: .* No module named 'no_such'"
-    assert re.search(said, outcome.out)
-
-
-@pytest.mark.parametrize(
-    ("number", "shown"),
-    [(0.996, "1.0"), (9.96, "10"), (0.0967, "0.097"), (250.4, "250"), (8.77, "8.8")],
-)
-def test_a_number_has_two_digits_also_after_rounding(number, shown):
-    assert report.digits(number, 2) == shown

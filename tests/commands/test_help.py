@@ -49,7 +49,7 @@ def test_a_sweeps_options_take_what_their_help_shows(capsys):
 def test_the_recipe_of_your_own_data_is_told_as_it_is_typed(capsys):
     APP(["train", "--help"])
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    recipe = re.search(r"own data is own: (.*?)\. A recipe", said)[1].split()
+    recipe = re.search(r"own data is own: (.*? 20)\.", said)[1].split()
     _, bound, _ = APP.parse_args(["train", *recipe], exit_on_error=False)
     assert settings_of(RECIPES["notebook"], bound.arguments) == RECIPES["own"]
 

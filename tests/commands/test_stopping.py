@@ -39,7 +39,7 @@ from mlp_xp.api import train
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.commands.stopping import PATIENCE, Stop
 from mlp_xp.runs import _tensors as tensors
-from mlp_xp.runs.run_folder import RunFolder, metrics_record
+from mlp_xp.runs.recording import RunWriter, metrics_record
 from mlp_xp.show.console import plain_console
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -106,7 +106,7 @@ def test_a_run_that_is_interrupted_in_the_warm_up_starts_anew(
 ):
     run = tmp_path / "run"
     with monkeypatch.context() as patch, not_ignored():
-        interrupt_after(patch, "_begin")
+        interrupt_after(patch, "begin")
         outcome = call("train", data_dir=data_dir, run_dir=run, **small_settings())
     said = "interrupted in the warm-up; no checkpoint was saved yet; resuming starts"
     assert_one_line(outcome, 130, said)
@@ -123,7 +123,7 @@ def test_the_advice_names_the_folder_that_the_run_got(data_dir, tmp_path, monkey
     monkeypatch.setattr("mlp_xp.runs.run_folder.default_folder", lambda *_: name)
 
     with monkeypatch.context() as patch, not_ignored():
-        interrupt_after(patch, "_append")
+        interrupt_after(patch, "append")
         outcome = call("train", data_dir=data_dir, **small_settings())
     assert_one_line(outcome, 130, f" --resume {name}-2\n")
     assert call("train", resume=f"{name}-2").code == 0
@@ -232,7 +232,7 @@ def test_only_ctrl_c_a_while_after_another_signal_stops_without_saving():
 
 def test_an_ignored_signal_stays_ignored(data_dir, tmp_path, monkeypatch):
     """A background job of a shell script has SIGINT ignored."""
-    interrupt_after(monkeypatch, "_append")
+    interrupt_after(monkeypatch, "append")
     old = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         output_of("train --epochs 1", data_dir=data_dir, run_dir=tmp_path / "run")
@@ -251,14 +251,14 @@ def forever(data_dir, tmp_path) -> list[str]:
 
 
 def interrupt_after(patch: pytest.MonkeyPatch, name: str) -> None:
-    """Let a method of RunFolder raise SIGINT after its work."""
-    method = getattr(RunFolder, name)
+    """Let a method of RunWriter raise SIGINT after its work."""
+    method = getattr(RunWriter, name)
 
-    def interrupting(*args):
-        method(*args)
+    def interrupting(*args, **more):
+        method(*args, **more)
         signal.raise_signal(signal.SIGINT)
 
-    patch.setattr(RunFolder, name, interrupting)
+    patch.setattr(RunWriter, name, interrupting)
 
 
 def leave_after(process: subprocess.Popen, beginning: str) -> None:
@@ -292,7 +292,7 @@ def assert_goes_on(folder: Path, monkeypatch) -> None:
     """
     before = [*map(without_times, metrics(folder))]
     with monkeypatch.context() as patch:
-        die_at(patch, RunFolder._append, 20)
+        die_at(patch, RunWriter.append, 20)
         assert call("train", resume=folder).code == 130
     after = [*map(without_times, metrics(folder))]
     expected = first_reports(max(len(before), len(after)))

@@ -93,9 +93,9 @@ def test_the_names_are_the_keys_of_their_table(name, table):
 
 
 def test_just_enough_samples_are_enough():
-    TrainConfig(batch_size=90, validation=10).check_fits(100)
-    TrainConfig(validation=99, warm_up_steps=0).check_fits(100)
-    TrainConfig().check_fits(2)
+    TrainConfig(batch_size=90, validation=10).resolve(100)
+    TrainConfig(validation=99, warm_up_steps=0).resolve(100)
+    assert TrainConfig().resolve(2) == TrainConfig()
 
 
 def test_numbers_become_plain_numbers_of_their_kind():

@@ -25,7 +25,7 @@ NUMBERS = from_arrays(IMAGES / 255, TARGETS)
 
 def settings(samples=100, **given):
     """Return the check of settings for a number of samples."""
-    return lambda _: TrainConfig(**given).check_fits(samples)
+    return lambda _: TrainConfig(**given).resolve(samples)
 
 
 def training(dataset=HOST, run_dir="run", settings=None, **changes):

@@ -93,18 +93,6 @@ def test_a_run_reads_its_data_as_it_did(
     assert call("evaluate run --data-dir t.csv").code == 0
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_a_run_that_learned_nothing_says_so(tmp_path: Path) -> None:
-    """For what is said see show/test_terminal.py."""
-    random, path = np.random.default_rng(7), tmp_path / "t.csv"
-    labels = (np.arange(90) % 3 == 0).astype(int)
-    noise = write_samples(path, random.normal(size=(90, 4)), labels)
-    words = "train --label kind --split-seed 3 --networks 1 --init glorot"
-    words += " --learning-rate 0.1 --epochs 20"
-    out = call(words, data_dir=noise, run_dir=tmp_path / "r").out
-    assert "\nno better than always naming 0, the most frequent class (66.67 %)" in out
-
-
 # Predictions.
 
 

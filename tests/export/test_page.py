@@ -689,7 +689,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
     folder = tmp_path_factory.mktemp("page") / "digits"
     words = "train --recipe small --epochs 3 --report-every 60000 --page"
     out = output_of(words, run_dir=folder)
-    assert out.endswith(f"written: {folder / 'page.html'}\n")
+    assert out.endswith(f"drawn in {folder}: page.html\n")
     return folder
 
 

@@ -31,6 +31,7 @@ from mlp_xp.core.network import Layer, Network, forward, initial_layers
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.averaging import average
 from mlp_xp.runs.experiment import Experiment
+from mlp_xp.runs.recording import open_training
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.gallery import read_curves
@@ -173,7 +174,8 @@ def test_a_run_stopped_between_networks_or_before_the_average_resumes(whole, tmp
     first, last = numbers.index(1), len(numbers)
     for stop in (first, first + 1, last - 1, last):
         folder = RunFolder(tmp_path / str(stop))
-        with folder.training(experiment, save_now=lambda: True) as (_, events):
+        training = open_training(folder, experiment, save_now=lambda: True)
+        with training as (_, events):
             for _ in islice(events, stop):
                 pass
         record_run(folder.path, SETTINGS, TINY, open_backend())
@@ -182,7 +184,7 @@ def test_a_run_stopped_between_networks_or_before_the_average_resumes(whole, tmp
 
 def test_an_unfinished_run_has_the_average_of_its_finished_networks(whole, tmp_path):
     folder = RunFolder(tmp_path / "run")
-    with folder.training(experiment) as (_, events):
+    with open_training(folder, experiment) as (_, events):
         for event in events:
             if len(event.position.finished) == 2 and event.checkpoint:
                 break
@@ -190,7 +192,7 @@ def test_an_unfinished_run_has_the_average_of_its_finished_networks(whole, tmp_p
     assert_all_equal(sum(load_run(folder.path).network, ()), sum(expected, ()))
 
 
-def test_curves_show_each_network_and_their_average(whole):
+def test_curves_show_each_network(whole):
     """Each network begins at sample 0, and has a curve of its own."""
     curves = read_curves(RunFolder(whole))
     expected = [{}, {}, {}]
@@ -204,8 +206,6 @@ def test_curves_show_each_network_and_their_average(whole):
         for network in curves.networks("test_loss")
     ]
     assert drawn == expected
-    assert curves.average["test_loss"] == result(whole)["test_loss"]
-    assert "train_loss" not in curves.average, "it is that of the last network"
 
 
 @pytest.mark.needs("polars")

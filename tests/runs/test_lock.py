@@ -102,7 +102,7 @@ def test_the_lock_is_held_while_pictures_are_drawn(tmp_path, monkeypatch):
         return []
 
     drawn = []
-    monkeypatch.setattr("mlp_xp.api.draw_run", draw)
+    monkeypatch.setattr("mlp_xp.show.gallery.draw_run", draw)
     assert len([*reports_in(tmp_path)]) == 5
     assert drawn == [True]
     assert not [*tmp_path.glob(".*")]

@@ -33,10 +33,12 @@ from hypothesis import strategies as st
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.dataset import UNNAMED
+from mlp_xp.declared import ConfigError
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.names import CHECKPOINT
+from mlp_xp.runs.recording import RunWriter, open_training
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings, settings_of
 
@@ -160,7 +162,7 @@ def test_a_killed_command_resumes_to_the_same_files(
     """
     folder = tmp_path / "run"
     settings = small_settings(data_dir=data_dir, run_dir=folder)
-    for write, calls in ((RunFolder._append, 1), (RunFolder._save, 4)):
+    for write, calls in ((RunWriter.append, 1), (RunWriter.save, 4)):
         with monkeypatch.context() as patch:
             die_at(patch, write, calls)
             assert_one_line(call("train", **settings), 130, "interrupted")
@@ -213,6 +215,25 @@ def test_a_run_that_has_ended_with_a_changed_setting_is_refused(small_run, tmp_p
     assert_one_line(call("train --resume", folder), 2, place)
 
 
+def test_auto_settings_are_recorded_with_their_numbers_and_a_resume_compares_these(
+    tmp_path,
+):
+    folder, backend = tmp_path / "run", open_backend()
+    config = TrainConfig(epochs=1, batch_size="auto", dropout="auto", hidden=(4,))
+    record_run(folder, Settings(train=config), TINY, backend)
+    record = config_of(folder)
+    assert record["auto"] == ["batch_size", "dropout"]
+    assert record["settings"]["batch_size"] == 32  # 2 sqrt(200) is 28.3
+    assert record["settings"]["dropout"] == 0.1
+    before = files(folder)["model.safetensors"]
+    for same in (config, replace(config, batch_size=32, dropout=0.1)):
+        record_run(folder, Settings(train=same), TINY, backend)
+    assert files(folder)["model.safetensors"] == before
+    other = Settings(train=replace(config, batch_size=16))
+    with pytest.raises(ConfigError, match="32, not 16"):
+        record_run(folder, other, TINY, backend)
+
+
 def test_a_finished_run_is_trained_longer_to_the_same_bits(small_run, shorter_run):
     expected = config_of(shorter_run)
     expected["settings"]["epochs"] = 3
@@ -263,7 +284,7 @@ def test_a_command_that_ends_before_the_first_new_checkpoint_leaves_the_finished
     small_run, shorter_run, finished_shorter, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        die_at(patch, RunFolder._append, 1)
+        die_at(patch, RunWriter.append, 1)
         assert call("train --epochs 3 --resume", shorter_run).code == 130
     assert files(shorter_run) == files(finished_shorter)
     output_of("train --epochs 3 --resume", shorter_run)
@@ -284,7 +305,7 @@ def test_a_longer_run_of_a_run_that_had_lost_its_model_has_not_ended_when_killed
     """The result of the shorter run is not its result."""
     (shorter_run / "model.safetensors").unlink()
     with monkeypatch.context() as patch:
-        die_at(patch, RunFolder._save, 1)
+        die_at(patch, RunWriter.save, 1)
         assert call("train --epochs 3 --resume", shorter_run).code == 130
     assert not RunFolder(shorter_run).has_ended()
     output_of("train --resume", shorter_run)
@@ -297,8 +318,8 @@ def test_a_longer_run_saves_where_it_is_stopped_in_its_first_new_epoch(
     """Unlike a run that replaces another one, perhaps by mistake."""
     run = RunFolder(shorter_run)
     settings = settings_of(run.settings(), {"epochs": 3})
-    training = run.training(
-        lambda: Experiment.from_settings(settings), save_now=lambda: True
+    training = open_training(
+        run, lambda: Experiment.from_settings(settings), save_now=lambda: True
     )
     with training as (_, events):
         assert next(events).checkpoint

@@ -37,9 +37,11 @@ from mlp_xp.data.options import DataOptions
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.runs.experiment import Experiment
+from mlp_xp.runs.recording import RunWriter, metrics_record, open_training
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import OVERWRITE, REFUSE, RESUME, RunFolder, metrics_record
-from mlp_xp.runs.settings import FITTED, Settings
+from mlp_xp.runs.resuming import kept_lines
+from mlp_xp.runs.run_folder import Existing, RunFolder
+from mlp_xp.runs.settings import Settings
 from mlp_xp.sweeps.plan import SweepOptions, make_plan
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -90,7 +92,7 @@ def test_default_folders_of_tables_have_the_label(label, part):
     middle = f"-{part}" if part else ""
     run = RunFolder.named(settings, "own", NOW).path
     assert run == Path(f"runs/t.csv{middle}-own-numpy-20240203-040506")
-    plan = make_plan(settings, {"seed": [0, 1]}, SweepOptions(), FITTED)
+    plan = make_plan(settings, {"seed": [0, 1]}, SweepOptions())
     name = plan.folder().path.name
     assert re.fullmatch(rf"sweep-t\.csv{re.escape(middle)}-numpy-[0-9a-f]{{8}}", name)
     for path in (run, plan.folder().path):
@@ -125,11 +127,11 @@ def write_files(folder: Path, files: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("files", "existing"),
     [
-        ({}, REFUSE),
-        (KILLED_EARLY, REFUSE),
-        (KILLED_EARLY, OVERWRITE),
-        (RUN, OVERWRITE),
-        (UNREADABLE, OVERWRITE),  # its error says to train again
+        ({}, Existing.REFUSE),
+        (KILLED_EARLY, Existing.REFUSE),
+        (KILLED_EARLY, Existing.OVERWRITE),
+        (RUN, Existing.OVERWRITE),
+        (UNREADABLE, Existing.OVERWRITE),  # its error says to train again
     ],
 )
 def test_a_run_may_be_written_into_an_empty_folder_or_over_a_run(
@@ -143,13 +145,13 @@ def test_a_run_may_be_written_into_an_empty_folder_or_over_a_run(
 @pytest.mark.parametrize(
     ("files", "existing"),
     [
-        (RUN, REFUSE),
-        (UNREADABLE, RESUME),
-        ({"config.json": "{}"}, OVERWRITE),  # of another program
-        (FOREIGN, OVERWRITE),
-        ({"config.json": "{"}, OVERWRITE),
-        ({"thesis.tex": "mine"}, REFUSE),
-        ({"thesis.tex": "mine"}, OVERWRITE),
+        (RUN, Existing.REFUSE),
+        (UNREADABLE, Existing.RESUME),
+        ({"config.json": "{}"}, Existing.OVERWRITE),  # of another program
+        (FOREIGN, Existing.OVERWRITE),
+        ({"config.json": "{"}, Existing.OVERWRITE),
+        ({"thesis.tex": "mine"}, Existing.REFUSE),
+        ({"thesis.tex": "mine"}, Existing.OVERWRITE),
     ],
 )
 def test_a_run_is_not_written_over_anything_else(files, existing, tmp_path):
@@ -181,8 +183,8 @@ def a_report(**changes) -> Report:
 def test_reports_are_appended_in_full_precision(tmp_path):
     run, held_out = RunFolder(tmp_path), Evaluation(0.25, r2=0.1 + 0.2)
     assert run.reports() == []
-    run._append(a_report())
-    run._append(a_report(epoch=2, test=None, validation=held_out))
+    RunWriter(run, None).append(a_report())
+    RunWriter(run, None).append(a_report(epoch=2, test=None, validation=held_out))
     common = {"sample": 100, "loss": 0.1 + 0.2, "seconds": 1.5, "train_loss": math.pi}
     common["samples_per_second"] = 1e6
     expected = [
@@ -214,11 +216,11 @@ def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
         synced.append((is_folder, path.read_bytes()))
 
     monkeypatch.setattr("os.fsync", record)
-    run._append(a_report())
+    RunWriter(run, None).append(a_report())
     first = path.read_bytes()
     assert first.endswith(b"}\n")
     assert b"\r" not in first
-    run._append(a_report())
+    RunWriter(run, None).append(a_report())
     expected = [(False, first), (True, first), (False, path.read_bytes())]
     if os.name != "posix":
         del expected[1]
@@ -228,17 +230,17 @@ def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
 def test_a_report_that_cannot_be_written_names_the_file(tmp_path):
     said = r"'.*metrics\.jsonl': cannot write: No such file"
     with pytest.raises(FileError, match=said):
-        RunFolder(tmp_path / "gone")._append(a_report())
+        RunWriter(RunFolder(tmp_path / "gone"), None).append(a_report())
 
 
 def test_reports_are_cut_back_to_those_that_a_checkpoint_counts(tmp_path):
     path, run = tmp_path / "metrics.jsonl", RunFolder(tmp_path)
     path.write_bytes(b"1\n2\n3\n4")
     with pytest.raises(RunError, match="has 3 reports, the checkpoint expects 4"):
-        run._kept_lines(4)
-    assert run._kept_lines(2) == [b"1", b"2"]
+        kept_lines(run, 4)
+    assert kept_lines(run, 2) == [b"1", b"2"]
     path.unlink()
-    assert run._kept_lines(0) == []
+    assert kept_lines(run, 0) == []
 
 
 # The library goes on with a run.
@@ -271,7 +273,7 @@ def test_a_run_that_was_stopped_before_its_rows_were_written_begins_again(
         raise FileError("No space left on device", file="rows.safetensors")
 
     with monkeypatch.context() as patched:
-        patched.setattr("mlp_xp.runs.run_folder.write_fingerprints", full)
+        patched.setattr("mlp_xp.runs.recording.write_fingerprints", full)
         with pytest.raises(FileError):
             trained(tmp_path, CONFIG, own_data)
     assert trained(tmp_path, CONFIG, own_data)[-1].epoch == 1
@@ -330,7 +332,8 @@ def test_a_run_may_be_replaced_by_a_run_that_starts_from_it(tmp_path):
     trained(tmp_path)
     before = load_run(tmp_path).sha256
     experiment = Experiment.from_data(CONFIG, TINY, open_backend(), start_from=tmp_path)
-    training = RunFolder(tmp_path).training(lambda: experiment, existing=OVERWRITE)
+    run = RunFolder(tmp_path)
+    training = open_training(run, lambda: experiment, existing=Existing.OVERWRITE)
     with training as (_, events):
         list(events)
     assert load_run(tmp_path).sha256 != before

@@ -12,8 +12,6 @@ from mlp_xp.runs.settings import (
     RECIPES,
     Settings,
     check_unchanged,
-    fitted_to,
-    fitted_without,
     flatten,
     of_recipe,
     settings_of,
@@ -54,7 +52,7 @@ def test_recipes_are_valid_and_the_first_is_the_notebooks():
     assert [*RECIPES] == ["notebook", "standard", "small", "deformed", "own"]
     assert RECIPES["notebook"] == Settings()
     for recipe in RECIPES.values():
-        recipe.train.check_fits(60000)
+        recipe.train.resolve(60000)
     assert RECIPES["standard"].dtype == RECIPES["small"].dtype == "float32"
 
 
@@ -69,8 +67,6 @@ def test_recipes_are_valid_and_the_first_is_the_notebooks():
             {"weight_decay": 0.0, "patience": 0},
         ),
         ("own", {"validation": 0}, {"patience": 0}),
-        ("own", {"hidden": ()}, {"dropout": 0.0}),
-        ("own", {"hidden": (64, ())}, {"dropout": 0.0}),
         ("standard", {"optimizer": "adam"}, {}),
     ],
 )
@@ -83,56 +79,38 @@ def test_a_setting_that_does_not_fit_an_option_leaves_the_recipe(
 
 
 @pytest.mark.parametrize(
-    ("recipe", "samples", "changes"),
+    ("samples", "numbers"),
     [
-        ("own", 10, {"batch_size": 9}),
-        ("own", 70, {"batch_size": 16}),  # 2 sqrt(63) is 15.9
-        ("own", 1000, {"batch_size": 64}),  # 2 sqrt(900) is 60
-        ("own", 8333, {"batch_size": 256}),  # 200 x 7500 rows
-        ("own", 10_000, {"batch_size": 256, "epochs": 167}),  # 166.7 x 9000 rows
-        (
-            "own",
-            66_667,  # 60 000 to train on
-            {"batch_size": 512, "epochs": 25, "report_every": 60_000},
-        ),
-        (
-            "own",
-            10**6,
-            {"batch_size": 512, "epochs": 4, "report_every": 900_000, "dropout": 0.0},
-        ),
-        (
-            "own",
-            10**8,
-            {"batch_size": 512, "epochs": 1, "report_every": 9 * 10**7, "dropout": 0.0},
-        ),
-        ("small", 10, {"batch_size": 10}),
-        ("small", 10**6, {}),
-        ("notebook", 10**6, {}),
+        (10, (9, 200, 10_000, 0.1)),
+        (70, (16, 200, 10_000, 0.1)),  # 2 sqrt(63) is 15.9
+        (1000, (64, 200, 10_000, 0.1)),  # 2 sqrt(900) is 60
+        (8333, (256, 200, 10_000, 0.1)),  # 200 x 7500 rows
+        (10_000, (256, 167, 10_000, 0.1)),  # 166.7 x 9000 rows
+        (66_667, (512, 25, 60_000, 0.1)),  # 60 000 to train on
+        (10**6, (512, 4, 900_000, 0.0)),
+        (10**8, (512, 1, 9 * 10**7, 0.0)),
     ],
 )
-def test_settings_fit_the_training_set(recipe, samples, changes):
-    """Only those of `own`, without a tenth that is held out, grow or fall with it."""
-    fitting = fitted_to(RECIPES[recipe], samples)
-    assert fitting == settings_of(RECIPES[recipe], changes)
+def test_auto_settings_follow_from_the_rows_to_train_on(samples, numbers):
+    """These are the rows without the tenth that is held out."""
+    names = "batch_size", "epochs", "report_every", "dropout"
+    config = RECIPES["own"].train
+    expected = replace(config, **dict(zip(names, numbers, strict=True)))
+    assert config.resolve(samples) == expected
 
 
-def test_epochs_that_are_given_are_kept():
-    for epochs in (100, RECIPES["own"].train.epochs, 300):
-        given = {"epochs": epochs}
-        settings = settings_of(RECIPES["own"], given)
-        fitting = fitted_to(settings, 10**6, fitted_without(given))
-        assert (fitting.train.batch_size, fitting.train.epochs) == (512, epochs)
-    assert not fitted_without({"batch_size": 16})
+def test_numbers_that_are_given_are_kept():
+    for epochs in (100, 300):
+        config = replace(RECIPES["own"].train, epochs=epochs, dropout=0.2)
+        resolved = config.resolve(10**6)
+        assert (resolved.batch_size, resolved.epochs) == (512, epochs)
+        assert resolved.dropout == 0.2
+    assert config.auto == ("batch_size", "report_every")
+    assert resolved.auto == ()
 
 
-def test_dropout_that_is_given_is_kept():
-    fitting = fitted_to(RECIPES["own"], 10**6, fitted_without({"dropout": 0.1}))
-    assert fitting.train.dropout == 0.1
-
-
-def test_no_other_recipe_has_the_batches_that_grow():
-    sizes = [recipe.train.batch_size for recipe in RECIPES.values()]
-    assert sizes.count(RECIPES["own"].train.batch_size) == 1
+def test_without_a_hidden_layer_there_is_no_dropout():
+    assert replace(RECIPES["own"].train, hidden=()).resolve(1000).dropout == 0
 
 
 def test_a_run_that_starts_from_another_has_a_single_network():

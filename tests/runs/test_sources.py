@@ -27,7 +27,7 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
 from mlp_xp.data.arrays import from_arrays
-from mlp_xp.runs.run_folder import RunFolder
+from mlp_xp.runs.recording import RunWriter
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 # Steps that change no weight, and a bias of 0 by less than 1e-28: the trained network
@@ -118,7 +118,7 @@ def test_killed_it_is_resumed_without_the_other_run(
     out = output_of("train", **{**settings, "run_dir": whole})
     assert f"\nweights  taken from {other}\n" in out
     with monkeypatch.context() as patch:
-        die_at(patch, RunFolder._append, 4)
+        die_at(patch, RunWriter.append, 4)
         assert call("train", **settings).code == 130
     shutil.rmtree(other)
     assert (folder / "checkpoint.safetensors").exists()
@@ -132,7 +132,7 @@ def test_before_its_first_checkpoint_it_needs_the_other_run(
     settings, other, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        die_at(patch, RunFolder._begin, 1)
+        die_at(patch, RunWriter.begin, 1)
         assert call("train", **settings).code == 130
     moved = other.rename(tmp_path / "moved")
     outcome = call("train --resume", tmp_path / "run")

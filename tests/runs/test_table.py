@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers import assert_one_line, call, native, output_of
+from helpers import assert_one_line, call, output_of
 from run_folders import a_report, write_run, write_sweep
 
 from mlp_xp.runs import _replacing, table
@@ -276,22 +276,6 @@ def test_the_table_shows_settings_that_differ(runs):
     assert row.startswith(f"{runs / 'd'} interrupted 40.00 9 0.01 64 0 sgd ")
     said = "unfinished runs: results of the last report; evaluate uses the checkpoint"
     assert lines[-1] == said
-
-
-def test_on_few_columns_settings_that_vary_stay(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
-    expected = []
-    for i in (1, 2, 3):
-        name = f"runs/fashion-mnist-array-api-strict-20261127-10301{i}"
-        settings = {"learning_rate": i / 10}
-        write_run(Path(name), settings, [], {"validation_accuracy": 0.9})
-        expected.append([native(name), "90.00", "50.00", f"0.{i}"])
-    lines = call("runs").out.splitlines()
-    assert max(map(len, lines[-4:-1])) <= 80
-    assert [line.split() for line in lines if "90.00" in line] == expected
-    assert "no room for: " in lines[-1]
-    assert lines[-1].endswith(", date")
 
 
 def test_csv_has_all_numbers_in_full(runs):

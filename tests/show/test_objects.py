@@ -1,6 +1,5 @@
 """`print` and a notebook show objects as the command line does."""
 
-import io
 import re
 
 import numpy as np
@@ -12,8 +11,6 @@ from mlp_xp import TrainConfig, evaluate, load_run, open_backend, predict, train
 from mlp_xp.core.job import Job
 from mlp_xp.core.task import Evaluation
 from mlp_xp.runs.settings import Settings
-from mlp_xp.show.console import plain_console
-from mlp_xp.show.objects import of_evaluated, print_blocks
 from mlp_xp.show.terminal import describe
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -108,27 +105,3 @@ def test_control_characters_of_names_are_printed_as_escapes(small_run):
 
 def holding_out(labels, count, seed):
     return np.arange(count)
-
-
-def test_a_matrix_without_room_is_shown_by_its_largest_mistakes(small_run):
-    found = evaluate(load_run(small_run), TINY)
-    names = tuple(f"class {name}" for name in TINY.signature.outputs)
-    found = found._replace(models=(varied(found.models[0], outputs=names),))
-    matrix = np.array(found.metrics["confusion_matrix"])
-    wide, narrow = (printed(found, width) for width in (100, 70))
-    assert "columns: predicted class)\n" in wide
-    assert "taken for" not in re.sub(r"\s+", " ", wide)
-    assert narrow.endswith("\nno room for all columns: see --json\n")
-    said = narrow.rpartition("samples\n")[2]
-    shown = re.findall(r"class (\d) +class (\d) +(\d+)", said)
-    np.fill_diagonal(matrix, 0)
-    counts = [int(count) for *_, count in shown]
-    assert counts == [matrix[int(i), int(j)] for i, j, _ in shown]
-    assert counts == sorted(matrix[matrix > 0], reverse=True)[:10]
-
-
-def printed(found, width):
-    file = io.StringIO()
-    console = plain_console(file=file, force_terminal=True, width=width)
-    print_blocks(of_evaluated(found), console)
-    return re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())

@@ -99,12 +99,11 @@ def test_curves_with_held_out_samples_show_them() -> None:
     ]
     for i in (2, 5):
         reports[i] |= {"validation_loss": 3.0, "validation_accuracy": 0.25 + i / 10}
-    losses, accuracy = panels_of(reports, 100, batch_size=25, kept_epoch=0)
+    losses, accuracy = panels_of(reports, 100, batch_size=25)
     assert xy(losses.lines[0]) == ([25, 75, 100, 175, 200], [1, 2, 3, 5, 6])
     assert xy(losses.lines[1])[1] == [3.0, 3.0]
-    test, held_out, ring = accuracy.lines
-    assert xy(ring) == ([100], [45.0]), "the network that was kept"
-    assert legend_of(accuracy) == ["test", "held out", "kept, by the held-out samples"]
+    test, held_out = accuracy.lines
+    assert legend_of(accuracy) == ["test", "held out"]
     assert xy(held_out) == ([100, 200], [45.0, 75.0])
     assert xy(test)[0] == [25, 75, 100, 175, 200]
 
@@ -116,15 +115,15 @@ def test_curves_with_held_out_samples_show_them() -> None:
         (100, (0,), 100),  # an epoch of a single step
     ],
 )
-def test_the_ring_is_at_the_end_of_the_kept_epoch(samples, last, batch) -> None:
+def test_held_out_results_are_at_the_ends_of_epochs(samples, last, batch) -> None:
     """Its report has the number of another sample of the last batch."""
     reports = []
     for epoch in range(3):
         reports += [{"epoch": epoch, "sample": i, "train_loss": 1.0} for i in last]
         reports[-1]["validation_loss"] = 1.0 + epoch
-    (losses,) = panels_of(reports, samples, batch_size=batch, kept_epoch=1)
-    assert xy(losses.lines[-1]) == ([2 * samples], [2.0])
-    assert xy(losses.lines[-2])[0] == [samples, 2 * samples, 3 * samples]
+    (losses,) = panels_of(reports, samples, batch_size=batch)
+    places = [samples, 2 * samples, 3 * samples]
+    assert xy(losses.lines[-1]) == (places, [1.0, 2.0, 3.0])
 
 
 def legend_of(axes: Any) -> list[str]:
@@ -135,7 +134,6 @@ ROLE_OF = {
     "training, mean since the last report": "training",
     "test": "test",
     "held out": "held out",
-    "kept, by the held-out samples": "held out",
 }
 
 
@@ -148,7 +146,7 @@ def test_a_role_has_one_colour_and_a_legend_names_what_its_panel_has(parts) -> N
     for i, part in enumerate(parts):
         report |= dict.fromkeys(given[part], 0.3 + i / 10)
     reports = [{"epoch": i, "sample": 300, **report} for i in range(3)]
-    panels = panels_of(reports, kept_epoch=1 if "held out" in parts else None)
+    panels = panels_of(reports)
     assert len(panels) == 1 + bool(parts)
     for axes, first in zip(panels, (["training"], []), strict=False):
         explained = {
@@ -174,8 +172,6 @@ def test_the_legend_says_which_runs_have_no_curve() -> None:
     (legend,) = plots.draw_curves(runs).legends
     named = dict(zip(map(text_of, legend.get_texts()), legend.get_lines(), strict=True))
     assert [*named] == ["a", "b: no reports", "equal"]
-    widths = {line.get_linewidth() for line in named.values()}
-    assert len(widths) == 1, "though the curves of the last run are wide"
     styles = [line.get_linestyle() for line in named.values()]
     assert [style == "None" for style in styles] == [False, True, False]
 
@@ -203,21 +199,6 @@ def test_extreme_losses_no_reports_and_long_names_are_drawn_without_warnings(
     plots.save(mistakes, tmp_path / "a.png")
 
 
-def test_an_axis_of_accuracies_ends_at_100() -> None:
-    for first, far in ((0.1, True), (0.93, False)):
-        reports = [
-            {**each, "accuracy": at}
-            for each, at in zip(records(4, 1.0), (first, 0.95, 0.97, 1.0), strict=True)
-        ]
-        axes = panels_of(reports)[1]
-        low, high = axes.get_ylim()
-        assert 90 < low < 95
-        assert 100 <= high < 101
-        assert axes.lines[0].get_ydata()[0] == 100 * first
-        note = ["below the axis: 10"] * far
-        assert legend_of(axes) == ["test", *note]
-
-
 def of_numbers(*scores: float, **more: Any) -> plots.Curves:
     """A run of a regression, with these R² on the test set at the ends of epochs."""
     reports = [
@@ -228,48 +209,36 @@ def of_numbers(*scores: float, **more: Any) -> plots.Curves:
 
 
 @pytest.mark.parametrize(
-    ("runs", "least", "most", "hidden"),
+    ("scores", "bottom"),
     [
-        ([(0.1, 0.5, 0.9, 1.0)], 0.1, 1, ""),
-        ([(-30, -3.77, 0.2, 0.8)], 0, 0.8, "-30 to -3.77"),
-        ([(-30, -0.5, -0.1, 0.8)], -0.1, 0.8, "-30 to -0.5"),
-        ([(-900, -40, -20, -17)], -20, -17, "-900 to -40"),
-        ([(0.2, 0.9, 0.9, 0.9), (-430, -20, -9, -3.77)], 0, 0.9, "-430 to -3.77"),
-        ([(1.0, 1.0)], 0, 1, ""),
+        ((0.1, 0.5, 1.0), 0.1 - 0.05 * 0.9),
+        ((-0.5, 0.5), -0.5 - 0.05),
+        ((-430, -0.5, 0.8), -1),
+        ((-900, -40, -17), -900 - 0.05 * 883),
     ],
 )
-def test_an_axis_of_r2_shows_the_second_half_of_a_run(runs, least, most, hidden):
-    """And 0, but not values far below it, which would flatten the others, nor over 1.
-
-    A legend has the range of the hidden values.
-    """
-    axes = plots.draw_curves([of_numbers(*run) for run in runs]).axes[1]
-    margin = 0.06 * (most - least)
-    low, high = axes.get_ylim()
-    assert least - margin <= low <= least + 0.2
-    assert most < high <= most + margin
-    notes = [f"below the axis: {hidden}"] * bool(hidden)
-    assert legend_of(axes) == ["test", *notes]
+def test_an_axis_of_r2_ends_at_minus_1_unless_all_are_below(scores, bottom):
+    axes = plots.draw_curves([of_numbers(*scores)]).axes[1]
+    assert axes.get_ylim()[0] == pytest.approx(bottom)
 
 
-def test_networks_have_lines_of_their_own_and_their_average_a_star() -> None:
-    """Each network begins with 0 samples. The average has no training loss."""
+def test_networks_have_lines_of_their_own() -> None:
+    """Each network begins with 0 samples."""
     lengths, reports = (3, 2), []
     for number, length in enumerate(lengths, 1):
         for epoch in range(length):
             loss = number + epoch / 10
             report = {"network": number, "epoch": epoch, "sample": 300}
             reports.append({**report, "train_loss": loss, "accuracy": loss / 10})
-    losses, accuracy = panels_of(reports, average={"accuracy": 0.75})
+    losses, accuracy = panels_of(reports)
     assert [xy(line) for line in losses.lines] == [
         ([300, 600, 900], [1, 1.1, 1.2]),
         ([300, 600], [2, 2.1]),
     ]
-    first, second, star = accuracy.lines
+    first, second = accuracy.lines
     assert (xy(first)[0], xy(second)[0]) == ([300, 600, 900], [300, 600])
-    assert xy(star) == ([900], [75])
     assert losses.get_title() == "a; a line for each network"
-    assert legend_of(accuracy) == ["test", "average of the kept networks"]
+    assert legend_of(accuracy) == ["test"]
 
 
 def test_losses_of_different_kinds_are_labelled() -> None:

@@ -2,13 +2,11 @@
 
 import io
 import math
-import re
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import pytest
-from data_sets import TINY, varied
+from data_sets import TINY
 from helpers import changed, native
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +17,6 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Best, Report, trajectory
-from mlp_xp.data.arrays import from_arrays
 from mlp_xp.runs.averaging import trajectories
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.numbers import (
@@ -35,8 +32,6 @@ from mlp_xp.show.numbers import (
 from mlp_xp.show.terminal import (
     describe,
     header,
-    overfitting,
-    remark_on_test,
     report_line,
     summary,
     watch,
@@ -155,32 +150,6 @@ def test_small_steps_on_a_gpu_are_told_from_which_batch_size_on_a_gpu_is_of_use(
 
 
 @pytest.mark.parametrize(
-    ("train", "held_out", "samples", "said"),
-    [
-        ([0.9, 0.5, 0.3, 0.2, 0.1], [0.9, 0.6, 0.8, 0.9, 1.1], 100, True),
-        # it came down again
-        ([0.9, 0.5, 0.3, 0.2, 0.1], [0.9, 0.6, 0.8, 0.9, 0.65], 100, False),
-        # the training did not go on
-        ([0.9, 0.5, 0.5, 0.5, 0.5], [0.9, 0.6, 0.8, 0.9, 1.1], 100, False),
-        # few samples say little
-        ([0.9, 0.5, 0.3, 0.2, 0.1], [0.9, 0.6, 0.8, 0.9, 1.1], 3, False),
-        # as good as nothing, beside the first
-        ([0.9, 0.5, 0.3, 0.2, 0.1], [9.0, 0.1, 0.2, 0.2, 0.3], 100, False),
-    ],
-)
-def test_a_run_that_overfits_is_told_what_to_try(train, held_out, samples, said):
-    reports = [
-        {"epoch": i, "train_loss": a, "validation_loss": b}
-        for i, (a, b) in enumerate(zip(train, held_out, strict=True))
-    ]
-    text = overfitting([{"train_loss": 5.0}, *reports], samples)
-    first = "it overfits: after epoch 1 the held-out loss rose from 0.6 to 1.1, while"
-    assert text.startswith(first) == said
-    assert ("from 0.5 to 0.1" in text) == said
-    assert bool(re.search("--hidden.*--weight-decay.*--dropout", text)) == said
-
-
-@pytest.mark.parametrize(
     ("show", "value", "said"),
     [
         (thousands, 1234567, "1 234 567"),
@@ -251,58 +220,6 @@ KEPT = Evaluation(0.0308, 0.75, samples=40)
 )
 def test_a_training_loss_is_only_told_of_the_network_it_is_of(report, networks, said):
     assert summary(report, networks) == f"trained in 1.2 s; {said}"
-
-
-def test_a_test_set_that_says_little_is_remarked():
-    test = TINY.test
-    is_seven = test.labels == 7
-    parts = {"test_inputs": test.inputs[:1], "test_labels": test.labels[:1]}
-    perfect = Evaluation(0.01, 1.0)
-    said = "with only 1 test image, the result says little; give more of them"
-    assert remark_on(perfect, **parts) == said
-
-    names = (*"0123456", "sev\nen", *"89")
-    labels = np.full(60, 7)
-    said = "the test set has only sev\\nen, and says nothing of other classes"
-    assert remark_on(perfect, test_labels=labels, outputs=names) == said
-    assert remark_on(perfect) == ""
-    labels = np.where(is_seven, 7, 1)
-    assert remark_on(Evaluation(9.0, 0.1), test_labels=labels, outputs=names) == (
-        f"no better than always naming 1, the most frequent class "
-        f"({100 - 100 * is_seven.mean():.2f} %); try a lower --learning-rate, more "
-        "--epochs, or another --seed"
-    )
-
-
-def remark_on(result: Evaluation, **changes):
-    job = Job(CONFIG, varied(TINY, **changes), open_backend())
-    return remark_on_test(ENDED._replace(test=result), job)
-
-
-@pytest.mark.parametrize(
-    ("every", "loss", "said"),
-    [
-        (9, 0.4, "0 (88.33 %): the classes are unbalanced;\nevaluate shows recall "),
-        # a high loss, or classes of similar size, have other causes
-        (9, 0.9, "0, the most frequent class (88.33 %); try a lower --learning-rate"),
-        (3, 0.4, "0, the most frequent class (66.67 %); try a lower --learning-rate"),
-    ],
-)
-def test_classes_that_were_not_learned_are_remarked(every, loss, said):
-    labels = (np.arange(60) % every == 0).astype(int)
-    remark = remark_on(Evaluation(loss, np.mean(labels == 0)), test_labels=labels)
-    assert remark.startswith(f"no better than always naming {said}")
-
-
-@pytest.mark.parametrize(
-    ("r2", "said"), [(-0.1, "worse than always naming the mean (R² 0); "), (0.1, "")]
-)
-def test_numbers_that_were_not_learned_are_remarked(r2, said):
-    numbers = np.arange(20.0)[:, None]
-    data = from_arrays(numbers, numbers, (numbers + 1, numbers), task="regression")
-    job = Job(TrainConfig(), data, open_backend())
-    remark = remark_on_test(ENDED._replace(test=Evaluation(1.0, r2=r2)), job)
-    assert remark.partition("try")[0] == said
 
 
 @pytest.mark.parametrize("terminal", [False, True])

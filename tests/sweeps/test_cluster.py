@@ -50,21 +50,15 @@ def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(
     assert state_of_files(folder) == before
 
 
+@DASK
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "library",
-    [
-        pytest.param("dask", marks=DASK),
-        pytest.param("ray", marks=pytest.mark.needs("ray")),
-    ],
-)
 @pytest.mark.usefixtures("inline")
 def test_ctrl_c_saves_the_members_on_the_cluster_and_they_go_on_here(
-    library, request, data_dir, tmp_path
+    dask, data_dir, tmp_path
 ):
     folder = tmp_path / "s"
     words = arguments(data_dir, folder, "--hidden 4 --seed 0..3", epochs=15)
-    process = start("sweep", *words, "--cluster", request.getfixturevalue(library))
+    process = start("sweep", *words, "--cluster", dask)
     wait_until((run_of(folder, "0000") / "checkpoint.safetensors").exists, process)
     process.send_signal(signal.SIGINT)
     outcome = finish(process)
@@ -193,36 +187,3 @@ def killed(
         future = pool.submit(kill)
         yield
         future.result()
-
-
-@pytest.fixture
-def ray(tmp_path_factory) -> Iterator[str]:
-    """The address of a Ray cluster of one node, which works in another folder.
-
-    It sees the sweep's folder.
-    """
-    places = [tmp_path_factory.mktemp(name) for name in ("ray", "elsewhere")]
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        ports = one.getsockname()[1], other.getsockname()[1]
-    code = "from ray.scripts.scripts import main; main()"
-    words = "start --head --block --node-ip-address=127.0.0.1 --num-cpus=2"
-    words += " --include-dashboard=false --object-store-memory=100000000"
-    words += f" --port={ports[0]} --ray-client-server-port={ports[1]}"
-    command = [sys.executable, "-c", code, *words.split(), f"--temp-dir={places[0]}"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    process = subprocess.Popen(
-        command,
-        cwd=places[1],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        assert process.stdout
-        assert any(b"Ray runtime started" in line for line in process.stdout)
-        yield f"ray://127.0.0.1:{ports[1]}"
-    finally:
-        process.terminate()  # which ends all of its processes
-        process.communicate(timeout=PATIENCE)

@@ -16,12 +16,12 @@ SWEPT = [
     ("--seed 0..4000000000", "the sweep has more than 100000 members"),
     ("--seed 0..999 --epochs 1..999", "the sweep has more than 100000 members"),
     (
-        "--learning-rate 1..inf --random 1",
+        "--learning-rate 1..inf --optuna 1",
         "--learning-rate: '1..inf' is not a range; give two finite numbers",
     ),
     (
         "--learning-rate 0.1..1",
-        "--learning-rate: the range 0.1..1.0 is to be sampled from",
+        "--learning-rate: the range 0.1..1.0 is for Optuna",
     ),
     # The settings of a member.
     (
@@ -36,26 +36,17 @@ SWEPT = [
         "--device cpu cuda:7",
         "device 'cuda:7' is not available ... in a member with device cuda:7",
     ),
-    # Samples.
+    # Optuna.
     (
-        "--epochs 1 2 --random 3",
-        "--random: 3 different combinations are wanted, but there are only 2",
+        "--seed 0..9 --optuna 3",
+        "--optuna: no setting but seed and fold has several values or a range",
     ),
-    (
-        "--seed 0..9 --random 3",
-        "--random: no setting but seed and fold has several values or a range",
-    ),
-    ("--random 1 --optuna 1", "--random: cannot be combined with --optuna"),
     ("--optuna 3 --epochs 1 2", "--validation: 0 held-out samples, but Optuna"),
     # Where it is computed.
     ("--cluster host:1", "--cluster: 'host:1' is not an address such as dask://"),
     ("--cluster dask://h:1 --jobs 2", "--cluster: cannot be combined with --jobs"),
     # The folder of something else.
     ("--sweep-dir s --hidden 4 5 --seed 0..2", "seed was 0,1, and is now 0,1,2"),
-    (
-        "--sweep-dir s --hidden 4 5 --seed 0..1 --random 1",
-        "random was none, and is now 1",
-    ),
     ("--sweep-dir s/members/0000", "is neither empty nor a sweep"),
     ("--sweep-dir s/sweep.json", "is not a folder"),
 ]

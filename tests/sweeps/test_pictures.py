@@ -8,10 +8,7 @@ from helpers import assert_one_line, call
 from run_folders import write_sweep
 
 from mlp_xp import plot_run
-from mlp_xp.runs.table import Row
 from mlp_xp.show.plots import Curves, draw_bands
-from mlp_xp.sweeps.pictures import draw_heat_map
-from mlp_xp.sweeps.summary import Group, Spread
 
 pytestmark = pytest.mark.needs("matplotlib")
 
@@ -76,47 +73,14 @@ def test_folds_are_averaged_at_the_same_stages_network_by_network() -> None:
         ]
         for report in reports:
             report["accuracy"] = score / report["network"]
-        return Curves("a", reports, samples, 32, average={"accuracy": score})
+        return Curves("a", reports, samples, 32)
 
     folds = {"all runs": [fold(66, 0.4), fold(67, 0.8)]}
     losses, accuracy = draw_bands(folds, score="accuracy", which="all runs").axes
-    line, star = accuracy.lines
+    (line,) = accuracy.lines
     np.testing.assert_allclose(line.get_xydata(), [[32, 60], [66, 60], [132, 60]])
-    np.testing.assert_allclose(star.get_xydata(), [[132, 60]])
     what = "lines: mean over runs of network 1, bands: lowest to highest"
     assert losses.get_title() == f"all runs; {what}"
-
-
-def group(rate: float, units: list[int], accuracies: np.ndarray) -> Group:
-    settings, name = {"learning_rate": rate, "hidden": units}, "validation_accuracy"
-    rows = tuple(
-        Row("", Path(), settings, "finished", metrics={name: each})
-        for each in accuracies
-    )
-    return Group(
-        settings, rows, {name: Spread(float(accuracies.mean()), None)} if rows else {}
-    )
-
-
-def test_a_heat_map_has_the_mean_of_each_pair() -> None:
-    """A pair without a finished run, and one that was not asked for, have none."""
-    accuracies = np.random.default_rng(4).uniform(0.5, 0.9, (3, 2, 3))
-    pairs = [(x, y) for x in range(3) for y in range(2)][1:-1]
-    given = [group(RATES[x], UNITS[y], accuracies[x, y]) for x, y in pairs]
-    figure = draw_heat_map(
-        [group(RATES[0], UNITS[0], np.empty(0)), *given], "validation_accuracy"
-    )
-    axes, bar = figure.axes
-    texts = {text.get_position(): text.get_text() for text in axes.texts}
-    assert texts == {(x, y): f"{100 * accuracies[x, y].mean():.2f}" for x, y in pairs}
-    image = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
-    np.testing.assert_allclose(
-        [image[y, x] for x, y in pairs],
-        [100 * accuracies[each].mean() for each in pairs],
-    )
-    assert np.isnan([image[0, 0], image[1, 2]]).all()
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("learning rate", "hidden")
-    assert bar.get_ylabel() == "accuracy (%) on held-out samples"
 
 
 def a_sweep(folder: Path) -> Path:
@@ -134,7 +98,7 @@ def a_sweep(folder: Path) -> Path:
 
 
 def test_plot_draws_the_pictures_of_a_sweep(tmp_path) -> None:
-    folder, drawn = a_sweep(tmp_path / "s"), ["curves.png", "heatmap.png"]
+    folder, drawn = a_sweep(tmp_path / "s"), ["curves.png"]
     outcome = call("plot", folder)
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.splitlines() == [str(folder / name) for name in drawn]
@@ -159,13 +123,6 @@ def test_the_curves_of_a_cross_validation_are_on_the_folds(
     plot_run(folder)
     is_fold = varied == "fold"
     assert drawn == ["accuracy" if is_fold else "validation_accuracy"]
-
-
-def test_a_heat_map_needs_most_of_its_pairs(tmp_path) -> None:
-    """Samples of two ranges would leave most of it empty."""
-    drawn = [{"learning_rate": 0.1 * i, "weight_decay": 0.01 * i} for i in range(1, 5)]
-    sweep = write_sweep(tmp_path / "r", drawn, [{"validation_accuracy": 0.5}] * 4)
-    assert [path.name for path in plot_run(sweep)] == ["curves.png"]
 
 
 def test_a_sweep_that_cannot_be_drawn_is_one_line(tmp_path) -> None:

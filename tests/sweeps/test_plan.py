@@ -66,43 +66,6 @@ def test_values_may_be_arrays_and_numbers_of_numpy():
     assert plan.folder().path == expected.folder().path
 
 
-def test_samples_are_different_and_in_their_ranges_and_have_each_seed_and_fold():
-    values = {
-        "cv": 2,
-        "seed": "3..5",
-        "learning_rate": "0.01..0.02",
-        "hidden": "8..64",
-        "optimizer": ["sgd", "adam"],
-    }
-    plan, again, other = (
-        make_plan(Settings(), values, SweepOptions(random=9, sampling_seed=i))
-        for i in (1, 1, 2)
-    )
-    assert plan == again != other
-    found = [dict(member.settings) for member in plan.members]
-    repeats = [*itertools.product((3, 4, 5), (0, 1))]
-    assert [(each.pop("seed"), each.pop("fold")) for each in found] == 9 * repeats
-    assert all(found[::6] == found[i::6] for i in range(6))
-    assert len({repr(each) for each in found}) == 9
-    assert all(
-        0.01 <= each["learning_rate"] <= 0.02 and 8 <= each["hidden"][0] <= 64
-        for each in found
-    )
-    assert {each["optimizer"] for each in found} == {"sgd", "adam"}
-
-
-def test_a_learning_rate_is_drawn_log_uniformly_and_epochs_uniformly():
-    plan = make_plan(
-        Settings(),
-        {"learning_rate": "0.0001..1", "epochs": "1..9999"},
-        SweepOptions(random=500),
-    )
-    for name, middle in (("learning_rate", 0.01), ("epochs", 5000)):
-        below = sum(member.settings[name] < middle for member in plan.members)
-        # five standard deviations of a fair coin
-        assert abs(below - 250) < 5 * (500 / 4) ** 0.5, name
-
-
 def test_the_largest_trial_that_optuna_may_choose_is_checked():
     """Its memory depends on several settings together."""
     values = {"hidden": "8..4096", "batch_size": [16, 8192], "seed": "0..9"}

@@ -211,7 +211,7 @@ class UnseenFolder(SweepFolder):
     ("place", "effect", "code", "said"),
     [
         (
-            "mlp_xp.runs.run_folder.write_model",
+            "mlp_xp.runs.recording.write_model",
             fails_with(FileError("No space left")),
             1,
             "No space left",
@@ -248,7 +248,7 @@ class UnseenFolder(SweepFolder):
             "needs 9 GiB",
         ),
         (
-            "mlp_xp.runs.run_folder.write_model",
+            "mlp_xp.runs.recording.write_model",
             fails_with(BackendOutOfMemory("no room on the GPU")),
             2,
             "no room on the GPU",

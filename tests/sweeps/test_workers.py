@@ -136,7 +136,7 @@ def test_a_member_is_asked_for_only_when_there_is_room_and_the_ending_before_was
 
 
 def test_a_share_that_does_not_answer_for_a_moment_stops_no_member(tmp_path):
-    work = Work("a", Settings(), frozenset(), tmp_path, "", tmp_path / "stop")
+    work = Work("a", Settings(), tmp_path, "", tmp_path / "stop")
     away = OSError(errno.EIO, "Input/output error")
     with patch("os.stat", side_effect=away):
         has_to_stop = work.must_stop()
@@ -204,11 +204,7 @@ def trained(tmp_path_factory) -> Path:
 @pytest.mark.needs("joblib")
 def test_a_bug_in_a_member_is_a_traceback_with_its_place():
     with pytest.raises(TypeError) as caught:
-        next(
-            train_all(
-                [Work("a", Settings(), False, None, "", STOP)], this_machine(1), STOP
-            )
-        )
+        next(train_all([Work("a", Settings(), None, "", STOP)], this_machine(1), STOP))
     assert "member.py" in str(caught.value.__cause__)
 
 
@@ -386,7 +382,7 @@ def test_a_terminal_of_80_columns_shows_how_far_it_is(words):
 def works(names: str, asked: list[str]) -> Iterator[Work]:
     for name in names:
         asked.append(name)
-        yield Work(name, Settings(), False, Path("s"), "", STOP)
+        yield Work(name, Settings(), Path("s"), "", STOP)
 
 
 class Stub:

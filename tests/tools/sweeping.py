@@ -29,7 +29,7 @@ SMALL = {name: value for name, value in small_settings().items() if name != "hid
 WORDS = "--hidden 4 5,3 --learning-rate 0.05 1e200 --seed 0..1"
 GOOD, BAD = ("0000", "0001", "0002", "0003"), ("0004", "0005", "0006", "0007")
 # Written anew by every command.
-ANEW = {"summary.csv", "summary.json", "curves.png", "heatmap.png"}
+ANEW = {"summary.csv", "summary.json", "curves.png"}
 PARENT = os.getppid()
 
 
