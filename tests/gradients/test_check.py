@@ -215,7 +215,7 @@ def test_weights_and_biases_are_told_by_their_numbers(order):
         (
             UPDATES,
             "W1, b1 = W1 - lr",
-            "W2, b2 = W2 - lr * gW2, b2 - lr * gb2\n        W1, b1 = W1 - lr",
+            "W2, b2 = W2 - lr * gW2, b2 - lr * gb2\n    W1, b1 = W1 - lr",
             {"the update is made twice"},
         ),
     ],
@@ -292,17 +292,6 @@ def test_other_usual_mistakes_are_named(old, new, names, says):
     assert finding.names == names
     (said,) = finding.mistakes
     assert said.startswith(says)
-
-
-def test_a_gradient_rounded_to_float32_has_more_digits():
-    cast = Mistake("dW1 = x.T @ dz1", "dW1 = (x.T @ dz1).astype(np.float32)")
-    report = FUNCTIONS.check(cast)
-    first, *others = report.rows
-    assert report.verdict == "wrong: W1; right: b1, W2, b2"
-    _, _, _, yours, numerical, _ = first.cells()
-    assert yours != numerical
-    assert float(yours) == pytest.approx(float(numerical), rel=1e-6)
-    assert all(len(cell) < 12 for row in others for cell in row.cells())
 
 
 PENALTY = Written(
