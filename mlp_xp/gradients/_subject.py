@@ -19,7 +19,8 @@ from mlp_xp.gradients._parameters import Parameters, Values, as_numbers
 
 _AS_LAYER = "without y, the code is a layer: loss(x) and gradients(x, error)"
 _IN_PLACE = (
-    "update arrays in place, as in W -= rate * dW, or give parameters=(object, 'W b')"
+    "update arrays in place, as in W -= rate * dW, or name their places, as in "
+    "parameters=(globals(), 'W b')"
 )
 
 
