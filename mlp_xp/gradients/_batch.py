@@ -49,24 +49,32 @@ class Batch(NamedTuple):
 
 
 def as_batch(x: Any, y: Any, samples: int | None) -> Batch:
-    """Return a batch, whose samples must have an axis in `x` and in `y`."""
+    """Return a copy of a batch. Its samples must have an axis in `x` and in `y`."""
     for name, values in (("x", x), ("y", y)):
         is_missing = name == "y" and y is None
-        if not is_missing and not isinstance(values, np.ndarray | list | tuple | Number):
-            words = f"is {kind_of(values)}"
-            raise MlpXpError(words, remedy="give an array, a list or a number", setting=name)
-        if np.size(values) == 0 if isinstance(values, np.ndarray) else values == []:
-            raise MlpXpError("is empty", remedy="give a batch of samples", setting=name)
+        if not (is_missing or isinstance(values, np.ndarray | list | tuple | Number)):
+            remedy = "give an array, a list or a number"
+            raise MlpXpError(f"is {kind_of(values)}", remedy=remedy, setting=name)
+        if _is_empty(values):
+            raise MlpXpError("is empty", remedy="give some samples", setting=name)
     x, y = copy.deepcopy((x, y))
-    if samples is None or isinstance(x, Number) or np.ndim(x) == 0:
+    if samples is None or isinstance(x, Number) or (isinstance(x, np.ndarray) and x.ndim == 0):
         return Batch(x, y, None)
-    counts = [_length(values, samples) for values in (x, y) if values is not None]
+    given = [x] if y is None else [x, y]
+    counts = [_length(values, samples) for values in given]
     if counts[0] is None:
         raise MlpXpError(f"x has no axis {samples}", remedy=AXES, setting="samples")
     if len({*counts}) > 1:
         words = f"x has {counts[0]} samples, and y has {counts[1] or 'no such axis'}"
         raise MlpXpError(words, remedy=AXES, setting="samples")
     return Batch(x, y, samples)
+
+
+def _is_empty(values: Any) -> bool:
+    """Return whether there is no sample."""
+    if isinstance(values, np.ndarray):
+        return values.size == 0
+    return isinstance(values, Sequence) and len(values) == 0
 
 
 def _length(values: Any, axis: int) -> Any:

@@ -6,6 +6,7 @@ items of a dictionary. `Leaf` and `Branch` form its tree.
 """
 
 import inspect
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from numbers import Real
@@ -19,8 +20,9 @@ from mlp_xp.errors import MlpXpError, kind_of, some
 
 Values = Mapping[str, Array]
 """Values of arrays by their names."""
-_FLOATS = (np.float32, np.float64, np.longdouble)
-_RETURNED = "return the gradients in the structure of the parameters"
+FLOATS = (np.float32, np.float64, np.longdouble)
+"""The dtypes that can be checked."""
+_STRUCTURE = "return the gradients in the structure of the parameters"
 
 
 class Place(NamedTuple):
@@ -28,7 +30,7 @@ class Place(NamedTuple):
 
     holder: Any
     key: Any
-    is_attribute: bool
+    is_attribute: bool = False
 
     def get(self) -> Any:
         """Return the value that is there now."""
@@ -49,60 +51,78 @@ class Place(NamedTuple):
             self.holder[self.key] = value
 
 
+def _place(holder: Any, name: str) -> Place:
+    """Return the place of an attribute of an object, or of an item of a dictionary."""
+    return Place(holder, name, is_attribute=not isinstance(holder, Mapping))
+
+
+def _get(place: Place, setting: str) -> Any:
+    """Return the value at a place, or raise an error that names its object."""
+    try:
+        return place.get()
+    except (AttributeError, KeyError) as error:
+        words = f"{kind_of(place.holder)} has no {place.key!r}"
+        raise MlpXpError(words, setting=setting) from error
+
+
 class Leaf:
     """An array or a number that the caller named."""
 
-    def __init__(self, name: str, value: Any, place: Place | None) -> None:
-        self.name, self._value, self._place = name, value, place
+    def __init__(self, name: str, value: Any, place: Place | None = None) -> None:
+        self.name, self.value, self._place = name, value, place
         self._is_array = isinstance(value, np.ndarray)
-        self._refuse()
-        self.before: Array = np.array(value, copy=True)
-        """Its value before the check."""
-        if not self._is_array:
-            self.before = self.before.astype(float)
+        if self._is_array:
+            self._check_array()
+        else:
+            self._check_number()
+        self.before: Array = np.array(value, dtype=None if self._is_array else float)
+        """A copy of the value before the check."""
 
-    def _refuse(self) -> None:
-        """Raise an error if the value cannot be moved and put back."""
-        value, place = self._value, self._place
-        fault, remedy = "", ""
-        if type(value) is np.ndarray:
-            if value.dtype.type not in _FLOATS:
-                fault = f"is an array of {value.dtype}"
-                remedy = "give floats, as in np.array(..., float)"
-            elif value.size == 0 or not value.flags.writeable:
-                fault = "is empty" if value.size == 0 else "is a read-only array"
-        elif not isinstance(value, Real) or isinstance(value, bool | np.bool):
-            fault, remedy = f"is {kind_of(value)}", "give an array of floats"
-        elif place is None or isinstance(place.holder, tuple):
-            fault = f"is the number {value}, which cannot be moved"
+    def _check_array(self) -> None:
+        """Raise an error unless it is an array of floats that can be moved."""
+        fault, remedy = "", "give floats, as in np.array(..., float)"
+        if type(self.value) is not np.ndarray:
+            fault, remedy = f"is {kind_of(self.value)}", "give a NumPy array"
+        elif self.value.dtype.type not in FLOATS:
+            fault = f"is an array of {self.value.dtype}"
+        elif self.value.size == 0 or not self.value.flags.writeable:
+            fault, remedy = "is empty or read-only", "give a copy"
+        if fault:
+            raise MlpXpError(fault, remedy=remedy, setting=self.name)
+
+    def _check_number(self) -> None:
+        """Raise an error unless it is a number at a place where it can be replaced."""
+        fault, remedy = "", "give an array of floats"
+        if not isinstance(self.value, Real) or isinstance(self.value, bool):
+            fault = f"is {kind_of(self.value)}"
+        elif self._place is None or isinstance(self._place.holder, tuple):
+            fault = f"is the number {self.value}, which cannot be moved"
             remedy = "make it np.array(..., float), or give parameters=(object, 'b')"
         if fault:
             raise MlpXpError(fault, remedy=remedy, setting=self.name)
 
-    def leaves(self) -> list["Leaf"]:
-        """Return the leaves of this tree."""
-        return [self]
+    def leaves(self) -> Iterator["Leaf"]:
+        """Yield the leaves of this tree."""
+        yield self
 
-    def branches(self) -> list["Branch"]:
-        """Return the branches of this tree."""
-        return []
+    def holders(self) -> Iterator[tuple[str, Any]]:
+        """Yield the objects of this tree, with their names."""
+        yield from ()
 
     def restore(self) -> None:
-        """Put the caller's own array back to its place."""
+        """Put the caller's own array or number back to its place."""
         if self._place:
-            self._place.put(self._value)
+            self._place.put(self.value)
 
     def write(self, value: Array) -> None:
         """Give the array or the number another value."""
         if self._is_array:
-            self._value[...] = value
-        elif not np.array_equal(value, self.before):
-            kind = type(self._value) if isinstance(self._value, np.floating) else float
-            try:
-                self._place.put(kind(value))
-            except (AttributeError, TypeError) as error:
-                words = "is a number that cannot be set"
-                raise MlpXpError(words, setting=self.name) from error
+            self.value[...] = value
+        elif self._place and not np.array_equal(value, self.before):
+            number = float(value)
+            if isinstance(self.value, np.floating):
+                number = type(self.value)(number)
+            self._place.put(number)
 
     def read(self, now: Any) -> dict[str, Array]:
         """Return the array that is at this place now."""
@@ -113,13 +133,10 @@ class Leaf:
         return {self.name: as_numbers(found, self.name)}
 
     def stored(self, _: str) -> dict[str, Array]:
-        """Refuse to look for a stored gradient."""
+        """Raise an error: no object stores the gradient of this array."""
         remedy = "give parameters=(object, 'W b')"
-        raise MlpXpError(
-            f"{self.name!r} is no attribute of an object",
-            remedy=remedy,
-            setting="stored",
-        )
+        words = f"{self.name!r} is no attribute of an object"
+        raise MlpXpError(words, remedy=remedy, setting="stored")
 
 
 class Branch:
@@ -133,74 +150,76 @@ class Branch:
         children: dict[Any, "Node"],
         holder: Any = None,
     ) -> None:
-        self.name, self._value, self._place = name, value, place
-        self.children, self.holder = children, holder
-        """The children are attributes of the holder, if there is one."""
-        # Names have an order: those of keyword arguments and of attributes.
-        has_names = holder is not None or (place is None and name == "named")
-        self._by_key = has_names or isinstance(value, Mapping)
-        self._by_order = has_names or not isinstance(value, Mapping)
+        self.name, self.value, self._place = name, value, place
+        self.children = children
+        """The structures by their indices, keys or names."""
+        self.holder = holder
+        """The object, or None."""
 
-    def leaves(self) -> list[Leaf]:
-        """Return the leaves of this tree."""
-        return [leaf for each in self.children.values() for leaf in each.leaves()]
+    @property
+    def _has_names(self) -> bool:
+        """Whether the children have names in an order."""
+        return self.holder is not None
 
-    def branches(self) -> list["Branch"]:
-        """Return the branches of this tree."""
-        below = [branch for each in self.children.values() for branch in each.branches()]
-        return [self, *below]
+    def leaves(self) -> Iterator[Leaf]:
+        """Yield the leaves of this tree."""
+        for each in self.children.values():
+            yield from each.leaves()
+
+    def holders(self) -> Iterator[tuple[str, Any]]:
+        """Yield the objects of this tree, with their names."""
+        if self.holder is not None:
+            yield self.name, self.holder
+        for each in self.children.values():
+            yield from each.holders()
 
     def restore(self) -> None:
         """Put the caller's own lists, dictionaries and arrays back to their places."""
         if self._place:
-            self._place.put(self._value)
+            self._place.put(self.value)
         for each in self.children.values():
             each.restore()
 
     def read(self, now: Any) -> dict[str, Array]:
         """Return the arrays that are at these places now."""
         found = {}
-        holder = now if self.holder is None else self.holder
         for key, child in self.children.items():
-            is_attribute = isinstance(key, str) and not isinstance(holder, Mapping)
-            found |= child.read(Place(holder, key, is_attribute).get())
+            place = Place(now, key) if self.holder is None else _place(self.holder, key)
+            found |= child.read(place.get())
         return found
 
     def match(self, found: Any) -> dict[str, Array]:
         """Return gradients in this structure, by the names of their arrays."""
         children = [*self.children.values()]
-        if self._by_key and self._by_order and len(children) == 1:
-            (only,) = children
-            if fits(only, found):
-                return only.match(found)
-        values: list[Any] = []
-        if self._by_key and isinstance(found, Mapping):
-            values = self._by_keys(found)
-        elif self._by_order and isinstance(found, list | tuple):
-            values = [*found]
-        else:
-            words = f"returns {kind_of(found)} for {some([*self.children])}"
-            raise MlpXpError(words, remedy=_RETURNED, setting="gradients")
-        if len(values) != len(children):
-            words = f"returns {len(values)} gradients, not {len(children)}, of "
-            names = some([each.name for each in children])
-            raise MlpXpError(words + names, remedy=_RETURNED, setting="gradients")
-        matched = {}
-        for child, value in zip(children, values, strict=True):
+        if self._has_names and len(children) == 1 and fits(children[0], found):
+            return children[0].match(found)
+        matched: dict[str, Array] = {}
+        for child, value in zip(children, self._values(found), strict=True):
             matched |= child.match(value)
         return matched
 
-    def _by_keys(self, found: Mapping[Any, Any]) -> list[Any]:
-        """Return the values of a dictionary for all children, as `W` or as `dW`."""
+    def _values(self, found: Any) -> list[Any]:
+        """Return the gradients of the children, by their keys or in their order."""
+        is_dictionary = isinstance(self.value, Mapping)
+        if isinstance(found, Mapping) and (is_dictionary or self._has_names):
+            return self._values_by_key(found)
+        words = f"returns {kind_of(found)}"
+        if isinstance(found, list | tuple) and (not is_dictionary or self._has_names):
+            if len(found) == len(self.children):
+                return [*found]
+            words = f"returns {len(found)} gradients"
+        names = some([each.name for each in self.children.values()])
+        words += f" for {len(self.children)}, {names}"
+        raise MlpXpError(words, remedy=_STRUCTURE, setting="gradients")
+
+    def _values_by_key(self, found: Mapping[Any, Any]) -> list[Any]:
+        """Return the values of a dictionary with the keys `W`, or with `dW`."""
         plain, prefixed = [*self.children], [f"d{key}" for key in self.children]
         complete = [keys for keys in (plain, prefixed) if {*keys} <= found.keys()]
         if len(complete) == 1:
             return [found[key] for key in complete[0]]
-        if complete:
-            words = f"returns {some(plain)} and {some(prefixed)}"
-        else:
-            words = f"returns {some([*found])}, not {some(plain)} or {some(prefixed)}"
-        raise MlpXpError(words, remedy=_RETURNED, setting="gradients")
+        words = f"returns {some([*found])}, not {some(plain)} or {some(prefixed)}"
+        raise MlpXpError(words, remedy=_STRUCTURE, setting="gradients")
 
     def stored(self, pattern: str) -> dict[str, Array]:
         """Return the gradients that are attributes of the objects."""
@@ -208,9 +227,9 @@ class Branch:
         for key, child in self.children.items():
             if self.holder is None:
                 found |= child.stored(pattern)
-                continue
-            name = pattern.replace("{}", key)
-            found |= child.match(_get(self.holder, name, "stored"))
+            else:
+                place = _place(self.holder, pattern.replace("{}", key))
+                found |= child.match(_get(place, "stored"))
         return found
 
 
@@ -227,82 +246,62 @@ def fits(node: Node, found: Any) -> bool:
 
 
 def as_numbers(value: Any, name: str) -> Array:
-    """Return a copy of an array or a number that the gradients of a program are."""
+    """Return a copy of an array or a number that comes from the gradients' function."""
     array = np.array(value) if isinstance(value, np.ndarray | Real) else np.array("")
-    if array.dtype.kind not in "fiu":
-        words = f"{kind_of(value)} for {name!r}"
-        raise MlpXpError(
-            f"gives {words}", remedy="give an array of floats", setting="gradients"
-        )
+    if array.dtype.kind not in "fiu" or array.dtype == np.float16:
+        words = f"gives {kind_of(value)} for {name!r}"
+        remedy = "give an array of float32 or float64"
+        raise MlpXpError(words, remedy=remedy, setting="gradients")
     return array
 
 
-def _get(holder: Any, name: str, setting: str) -> Any:
-    """Return an attribute or an item, or raise an error that names its object."""
-    try:
-        return Place(holder, name, not isinstance(holder, Mapping)).get()
-    except (AttributeError, KeyError) as error:
-        words = f"{kind_of(holder)} has no {name!r}"
-        raise MlpXpError(words, setting=setting) from error
-
-
-def _tree(name: str, value: Any, place: Place | None) -> Node:
+def _tree(name: str, value: Any, place: Place | None = None) -> Node:
     """Return the tree of a structure."""
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str):
-        return _attributes(name, value)
-    if isinstance(value, Mapping):
-        items = {key: f"{name}.{key}".lstrip(".") for key in value}
-    elif isinstance(value, list | tuple):
-        items = {i: f"{name}[{i}]" for i in range(len(value))}
+        holder, names = value
+        places = {key: _place(holder, key) for key in names.split()}
+    elif isinstance(value, Mapping | list | tuple):
+        holder, keys = None, value if isinstance(value, Mapping) else range(len(value))
+        places = {key: Place(value, key) for key in keys}
     else:
         return Leaf(name or "parameters", value, place)
-    children: dict[Any, Node] = {}
-    for key, path in items.items():
-        children[key] = _tree(path, value[key], Place(value, key, False))
-    return Branch(name, value, place, children)
-
-
-def _attributes(name: str, pair: tuple[Any, str]) -> Branch:
-    """Return the tree of `(object, "W b")`."""
-    holder, names = pair
-    children: dict[Any, Node] = {}
-    for key in names.split():
-        value = _get(holder, key, "parameters")
-        path = f"{name}.{key}".lstrip(".")
-        place = Place(holder, key, not isinstance(holder, Mapping))
-        children[key] = _tree(path, value, place)
-    return Branch(name, pair, None, children, holder)
+    children = {}
+    for key, each in places.items():
+        is_index = isinstance(value, list | tuple) and holder is None
+        path = f"{name}[{key}]" if is_index else f"{name}.{key}".lstrip(".")
+        children[key] = _tree(path, _get(each, "parameters"), each)
+    return Branch(name, value, place, children, holder)
 
 
 class Parameters:
     """The arrays that a caller names, in their structure."""
 
     def __init__(self, structure: Any, named: dict[str, Any]) -> None:
-        if structure is not None and named:
-            remedy = "give the arrays here or by their names"
-            raise MlpXpError("is given beside names", remedy=remedy, setting="parameters")
         if structure is None:
             leaves: dict[Any, Node] = {}
             for name, value in named.items():
-                leaves[name] = Leaf(name, value, None)
-            self._root: Node = Branch("named", named, None, leaves)
+                leaves[name] = Leaf(name, value)
+            self._root: Node = Branch("", named, None, leaves, holder=named)
+        elif named:
+            words, remedy = "is given beside names", "give all arrays in one way"
+            raise MlpXpError(words, remedy=remedy, setting="parameters")
         else:
-            self._root = _tree("", structure, None)
-        self._structure = named if structure is None else structure
-        self._leaves = self._root.leaves()
-        self._refuse_twice()
+            self._root = _tree("", structure)
+        self._structure = structure
+        self._leaves = [*self._root.leaves()]
+        self._check_distinct()
 
-    def _refuse_twice(self) -> None:
+    def _check_distinct(self) -> None:
         """Raise an error if two arrays have a name or memory in common."""
-        for one, other in combinations(self._leaves, 2):
-            if one.name == other.name:
-                raise MlpXpError(f"two are called {one.name!r}", setting="parameters")
-            if np.shares_memory(one._value, other._value):
-                raise MlpXpError(
-                    f"{one.name!r} and {other.name!r} share memory",
-                    remedy="name one of them",
-                    setting="parameters",
-                )
+        names = Counter(leaf.name for leaf in self._leaves)
+        words = [f"{n} are called {name!r}" for name, n in names.items() if n > 1]
+        arrays = [leaf for leaf in self._leaves if isinstance(leaf.value, np.ndarray)]
+        for one, other in combinations(arrays, 2):
+            if np.shares_memory(one.value, other.value):
+                words.append(f"{one.name!r} and {other.name!r} share memory")
+        if words:
+            remedy = "give each array once"
+            raise MlpXpError(words[0], remedy=remedy, setting="parameters")
 
     @property
     def before(self) -> dict[str, Array]:
@@ -320,61 +319,54 @@ class Parameters:
         try:
             return self._root.read(self._structure)
         except (AttributeError, LookupError, TypeError) as error:
-            raise MlpXpError(
-                "changes the structure of the parameters", setting="gradients"
-            ) from error
-
-    def put_back(self) -> None:
-        """Put everything back as it was before the check."""
-        self.write(self.before)
+            words = "changes the structure of the parameters"
+            raise MlpXpError(words, setting="gradients") from error
 
     def match(self, returned: Any) -> dict[str, Array]:
         """Return the gradients that a network returns."""
-        return self._root.match(returned)
+        return self._root.match(returned) if self._leaves else {}
 
     def match_layer(self, returned: Any) -> dict[str, Array]:
         """Return the gradients that a layer returns, that of `x` first."""
         if isinstance(returned, Mapping):
-            keys = [key for key in ("x", "dx") if key in returned]
-            inputs = [returned[key] for key in keys]
-            return _inputs(inputs) | self.match(returned)
+            inputs = [returned[key] for key in ("x", "dx") if key in returned]
+            return match_inputs(*inputs[:1]) | self.match(returned)
         if not self._leaves:
-            return self.match_inputs(returned)
-        if not fits(self._root, returned) and isinstance(returned, list | tuple):
+            return match_inputs(returned)
+        if isinstance(returned, list | tuple) and not fits(self._root, returned):
             first, *others = returned or [None]
-            rests: list[Any] = [others, *others] if len(others) == 1 else [others]
-            for rest in rests:
+            # The gradients of the parameters follow, or a structure of them.
+            for rest in (others, *others[:1]):
                 if fits(self._root, rest):
-                    return _inputs([first]) | self.match(rest)
+                    return match_inputs(first) | self.match(rest)
         return self.match(returned)
-
-    def match_inputs(self, returned: Any) -> dict[str, Array]:
-        """Return the gradient of `x`, if a layer returns an array."""
-        return _inputs([] if returned is None else [returned])
 
     def stored(self, pattern: str) -> dict[str, Array]:
         """Return the gradients that the objects store."""
         return self._root.stored(pattern)
 
     def others(self) -> dict[str, list[Array]]:
-        """Return other arrays of floats in attributes of the objects, by attribute."""
-        own = [leaf._value for leaf in self._leaves]
+        """Return other arrays of floats that the objects hold, by their attributes."""
+        own = [leaf.value for leaf in self._leaves]
         found = {}
-        for branch in self._root.branches():
-            for key, value in _held(branch.holder).items():
+        for name, holder in self._root.holders():
+            for key, value in _held(holder).items():
                 arrays = []
                 for each in _arrays_in(value, []):
                     if not any(np.shares_memory(each, array) for array in own):
                         arrays.append(each)
                 if arrays:
-                    found[f"{branch.name}.{key}".lstrip(".")] = arrays
+                    found[f"{name}.{key}".lstrip(".")] = arrays
         return found
+
+
+def match_inputs(returned: Any = None) -> dict[str, Array]:
+    """Return the gradient of the inputs of a layer, or nothing for None."""
+    return {} if returned is None else {"x": as_numbers(returned, "x")}
 
 
 def _held(holder: Any) -> dict[str, Any]:
     """Return the items of a dictionary, or the attributes of an object."""
-    if holder is None:
-        return {}
     if isinstance(holder, Mapping):
         return {**holder}
     found = {}
@@ -386,18 +378,13 @@ def _held(holder: Any) -> dict[str, Any]:
     return found
 
 
-def _inputs(found: list[Any]) -> dict[str, Array]:
-    """Return the gradient of `x`, if there is one."""
-    return {"x": as_numbers(each, "x") for each in found}
-
-
 def _arrays_in(value: Any, above: list[Any]) -> Iterator[Array]:
     """Yield the arrays of floats in lists, tuples and dictionaries."""
     if type(value) is np.ndarray:
-        if value.dtype.type in _FLOATS and value.flags.writeable:
+        if value.dtype.type in FLOATS and value.flags.writeable:
             yield value
-    elif isinstance(value, list | tuple | dict) and not any(
-        value is each for each in above
-    ):
+    elif isinstance(value, list | tuple | dict):
+        if any(value is each for each in above):  # a list that contains itself
+            return
         for each in value.values() if isinstance(value, dict) else value:
             yield from _arrays_in(each, [*above, value])

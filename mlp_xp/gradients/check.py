@@ -10,15 +10,17 @@ import numpy as np
 
 from mlp_xp.errors import MlpXpError, check_type
 from mlp_xp.gradients._batch import AXES, as_batch
+from mlp_xp.gradients._code import Code, Point
 from mlp_xp.gradients._comparison import Comparison
 from mlp_xp.gradients._differences import moved
 from mlp_xp.gradients._mistakes import Finding
 from mlp_xp.gradients._parameters import Parameters
 from mlp_xp.gradients._report import GradientCheck
-from mlp_xp.gradients._subject import Code, Point, Subject
+from mlp_xp.gradients._subject import Subject
 
 _RESERVED = ("x", "y", "loss", "gradients")
 _MOVES = 3
+_FEWER = "with one sample fewer"
 
 
 def check_gradients(
@@ -122,12 +124,12 @@ def check_gradients(
         remedy = "call the array by another name"
         raise MlpXpError("is the input of a layer", remedy=remedy, setting="x")
     batch = as_batch(x, y, samples)
-    code = Code(loss, gradients, arrays, learning_rate, stored, batch.samples)
+    code = Code(loss, gradients, arrays, learning_rate, stored)
     with np.errstate(all="ignore"):
         try:
             return _check(code, Point(batch, arrays.before))
         finally:
-            arrays.put_back()
+            arrays.write(arrays.before)
 
 
 def assert_gradients(
@@ -184,8 +186,9 @@ def _check(code: Code, start: Point) -> GradientCheck:
             words = f"right elsewhere, wrong {place.words} ({place.cause})"
             report.findings[:] = [Finding(again.wrong, (words,))]
             return report
-        if again.outcome == "right" and again is not shown:
-            repeated.append(place.words)
+        if again is not shown:
+            is_unclear = again.outcome == "unclear"
+            repeated.append(f"unclear {place.words}" if is_unclear else place.words)
     return shown.report(others, repeated)
 
 
@@ -214,7 +217,7 @@ def _compare_other_samples(code: Code, there: Comparison) -> Iterator[Comparison
             code,
             point._replace(
                 batch=point.batch.shortened(),
-                words="with one sample fewer",
+                words=_FEWER,
                 cause="a fixed number of samples?",
             ),
         )
@@ -227,7 +230,7 @@ def _compare(code: Code, point: Point) -> Comparison:
     except MlpXpError as error:
         if point.words:
             error.fault = f"{error.fault}, {point.words}"
-        if point.batch.samples < code.samples:
+        if point.words == _FEWER:
             error.remedy = AXES
         raise
 
