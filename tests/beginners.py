@@ -377,9 +377,7 @@ LONG_NAMES = Written(
     names += "weights_hidden_output bias_hidden_output"
     """,
     "check_gradients(net.loss, net.backward, x, y, (net, names))",
-    (
-        Mistake("e1.sum(axis=0)", "np.sum(e1)", NO_AXIS, "bias_input_hidden"),
-    ),
+    (Mistake("e1.sum(axis=0)", "np.sum(e1)", NO_AXIS, "bias_input_hidden"),),
 )
 
 # The notebook's functions in the order of textbooks.
@@ -745,15 +743,13 @@ LAYERS = Written(
             "(y_hat - y) / len(y)\n        for",
             "(y_hat - y)\n        for",
             SUM,
-            "[0].weights, [0].bias, [1].weights, "
-            "[1].bias, [2].weights, [2].bias",
+            "[0].weights, [0].bias, [1].weights, [1].bias, [2].weights, [2].bias",
         ),
         Mistake(
             "(y_hat - y) / len(y)\n        for",
             "2 * (y_hat - y) / len(y)\n        for",
             "a factor 2 too much",
-            "[0].weights, [0].bias, [1].weights, "
-            "[1].bias, [2].weights, [2].bias",
+            "[0].weights, [0].bias, [1].weights, [1].bias, [2].weights, [2].bias",
         ),
     ),
 )

@@ -58,7 +58,11 @@ def as_batch(x: Any, y: Any, samples: int | None) -> Batch:
         if _is_empty(values):
             raise MlpXpError("is empty", remedy="give some samples", setting=name)
     x, y = copy.deepcopy((x, y))
-    if samples is None or isinstance(x, Number) or (isinstance(x, np.ndarray) and x.ndim == 0):
+    if (
+        samples is None
+        or isinstance(x, Number)
+        or (isinstance(x, np.ndarray) and x.ndim == 0)
+    ):
         return Batch(x, y, None)
     given = [x] if y is None else [x, y]
     counts = [_length(values, samples) for values in given]

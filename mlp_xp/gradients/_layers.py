@@ -171,9 +171,7 @@ class Network(NamedTuple):
         z, _ = forward(self.layers(values), self.x, activations, xp=np)
         return z
 
-    def ratio(
-        self, logits: list[Array], losses: Array, noise: float
-    ) -> "Ratio":
+    def ratio(self, logits: list[Array], losses: Array, noise: float) -> "Ratio":
         """Return the ratio of two losses.
 
         A program has the `losses` where the network has the `logits`.

@@ -119,10 +119,8 @@ class Leaf:
         if self._is_array:
             self.value[...] = value
         elif self._place and not np.array_equal(value, self.before):
-            number = float(value)
-            if isinstance(self.value, np.floating):
-                number = type(self.value)(number)
-            self._place.put(number)
+            kind = type(self.value) if isinstance(self.value, np.floating) else float
+            self._place.put(kind(value))
 
     def read(self, now: Any) -> dict[str, Array]:
         """Return the array that is at this place now."""
@@ -149,17 +147,16 @@ class Branch:
         place: Place | None,
         children: dict[Any, "Node"],
         holder: Any = None,
+        *,
+        has_names: bool = False,
     ) -> None:
         self.name, self.value, self._place = name, value, place
         self.children = children
         """The structures by their indices, keys or names."""
         self.holder = holder
         """The object, or None."""
-
-    @property
-    def _has_names(self) -> bool:
-        """Whether the children have names in an order."""
-        return self.holder is not None
+        self._has_names = has_names
+        """Whether the children have names, and an order."""
 
     def leaves(self) -> Iterator[Leaf]:
         """Yield the leaves of this tree."""
@@ -182,7 +179,7 @@ class Branch:
 
     def read(self, now: Any) -> dict[str, Array]:
         """Return the arrays that are at these places now."""
-        found = {}
+        found: dict[str, Array] = {}
         for key, child in self.children.items():
             place = Place(now, key) if self.holder is None else _place(self.holder, key)
             found |= child.read(place.get())
@@ -223,7 +220,7 @@ class Branch:
 
     def stored(self, pattern: str) -> dict[str, Array]:
         """Return the gradients that are attributes of the objects."""
-        found = {}
+        found: dict[str, Array] = {}
         for key, child in self.children.items():
             if self.holder is None:
                 found |= child.stored(pattern)
@@ -270,7 +267,8 @@ def _tree(name: str, value: Any, place: Place | None = None) -> Node:
         is_index = isinstance(value, list | tuple) and holder is None
         path = f"{name}[{key}]" if is_index else f"{name}.{key}".lstrip(".")
         children[key] = _tree(path, _get(each, "parameters"), each)
-    return Branch(name, value, place, children, holder)
+    has_names = holder is not None
+    return Branch(name, value, place, children, holder, has_names=has_names)
 
 
 class Parameters:
@@ -281,13 +279,13 @@ class Parameters:
             leaves: dict[Any, Node] = {}
             for name, value in named.items():
                 leaves[name] = Leaf(name, value)
-            self._root: Node = Branch("", named, None, leaves, holder=named)
+            self._root: Node = Branch("", named, None, leaves, has_names=True)
         elif named:
             words, remedy = "is given beside names", "give all arrays in one way"
             raise MlpXpError(words, remedy=remedy, setting="parameters")
         else:
             self._root = _tree("", structure)
-        self._structure = structure
+        self._structure = named if structure is None else structure
         self._leaves = [*self._root.leaves()]
         self._check_distinct()
 

@@ -74,7 +74,7 @@ def check_gradients(
         learning_rate: The learning rate, if `gradients` updates the parameters. The
             gradient is then (before - after) / learning_rate.
         stored: The name of the attribute with a gradient, if the object in `parameters`
-            stores the gradients: `"d{}"` for `dW`, `"grad"` for the same in each object.
+            stores gradients: `"d{}"` for `dW`, `"grad"` for the same name in each.
         samples: The axis of the samples in `x` and in `y`, such as -1 for columns, or
             None if their number is fixed.
         named: The arrays by their names, as in `W=W, b=b`. They are moved in place, and
@@ -104,14 +104,18 @@ def check_gradients(
     check_type(loss, Callable, "loss", "give a function of x and y")
     check_type(gradients, Callable, "gradients", "give a function of x and y")
     check_type(learning_rate, Real | None, "learning_rate", "give a number")
-    if learning_rate is not None and (learning_rate == 0 or not isfinite(learning_rate)):
+    if learning_rate is not None and (
+        learning_rate == 0 or not isfinite(learning_rate)
+    ):
         remedy = "give the learning rate of the update"
         raise MlpXpError(f"is {learning_rate}", remedy=remedy, setting="learning_rate")
     check_type(stored, str | None, "stored", "give a text, as in stored='d{}'")
     check_type(samples, int | None, "samples", "give 0, -1 or None")
     if stored is not None and learning_rate is not None:
         remedy = "leave out one of them"
-        raise MlpXpError("is given beside learning_rate", remedy=remedy, setting="stored")
+        raise MlpXpError(
+            "is given beside learning_rate", remedy=remedy, setting="stored"
+        )
     for name in _RESERVED:
         if name in named:
             remedy = "give loss, gradients, x and y in this order, without names"

@@ -13,7 +13,6 @@ from beginners import (
     LAYERS,
     NO_SUM,
     NOTEBOOK,
-    OUTPUTS,
     PROGRAMS,
     SUM,
     TEXTBOOK,
@@ -507,9 +506,10 @@ def test_no_right_network_is_called_wrong(columns, seeds):
 def test_a_single_sample_may_be_a_vector():
     text = ACTIVATION.text.replace("size=(5, 3)", "size=3")
     program = ACTIVATION._replace(
-        text=text, call=ACTIVATION.call.replace("x)", "x, samples=None)").replace(
+        text=text,
+        call=ACTIVATION.call.replace("x)", "x, samples=None)").replace(
             "lambda x, samples=None)", "lambda x)"
-        )
+        ),
     )
     assert program.check()
     report = program.check(Mistake("return grad", "return -grad"))

@@ -117,7 +117,7 @@ def test_gradients_of_a_network_have_many_forms(call, factor):
 @pytest.mark.parametrize("call", LAYERS.values(), ids=LAYERS)
 def test_gradients_of_a_layer_have_many_forms(call, factor):
     report = call(Linear(factor))
-    assert [row.name for row in report.rows][0] == "x"
+    assert report.rows[0].name == "x"
     assert len(report.rows) == 3
     assert [row.name for row in report.rows if row.is_wrong] == (
         [] if factor == 1 else [report.rows[2].name]
@@ -194,13 +194,15 @@ def test_arrays_are_put_back(error):
         net.train(x, y)
         net.lists = [net.W, net.b]
 
+    def check():
+        lists = (net, "lists")
+        return check_gradients(loss, train, net.x, net.y, lists, learning_rate=0.1)
+
     if error:
         with pytest.raises((MlpXpError, KeyboardInterrupt)):
-            check_gradients(loss, train, net.x, net.y, (net, "lists"), learning_rate=0.1)
+            check()
     else:
-        assert check_gradients(
-            loss, train, net.x, net.y, (net, "lists"), learning_rate=0.1
-        )
+        assert check()
     assert net.lists is before[2]
     assert all(now is then for now, then in zip(net.lists, before, strict=False))
     assert np.array_equal(net.lists[0], copies[0])
@@ -337,7 +339,7 @@ REFUSED = {
         lambda n: {"gradients": lambda x, y: n.gradients(x, y)[:1]},
         {},
         "gradients",
-        "1 gradients, not 2",
+        "1 gradients for 2",
     ),
     "another key": (
         lambda n: {"gradients": lambda x, y: dict.fromkeys(["W", "c"], 0.0)},
