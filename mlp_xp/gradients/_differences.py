@@ -23,6 +23,8 @@ computed at 16 points along a random direction, h / 16 apart. The fifth differen
 the exact values are of order h^5. Rounding adds 252 times its own variance. eps_f is
 eps |f| and eight times the median of the differences, divided by the root of 252. A
 loss that is equal at two neighbours moves in steps. Then the largest step is added.
+For larger steps than h, the points are farther apart: a term of the loss that has lost
+its digits, such as log(1 - p) near p = 1, is constant nearby.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,6 +36,8 @@ from mlp_xp.core.functional import Array
 
 Loss = Callable[[Mapping[str, Array]], float]
 """A loss, for values of some of the parameters."""
+LARGEST_STEP = 0.01
+"""Of a number of size 1."""
 _POINTS = 16
 _SAFETY = 8
 
@@ -46,11 +50,10 @@ class Difference(NamedTuple):
 
 
 def neighbours(
-    loss: Loss, values: Mapping[str, Array], eps: float, random: np.random.Generator
+    loss: Loss, values: Mapping[str, Array], step: float, random: np.random.Generator
 ) -> Array:
-    """Return a loss at 16 points along a random direction, h / 16 apart."""
-    step = eps ** (1 / 3) / _POINTS
-    last = moved(values, step, random)
+    """Return a loss at 16 points along a random direction, a 16th of a step apart."""
+    last = moved(values, step / _POINTS, random)
     losses = []
     for i in range(_POINTS):
         at = {key: x + i * (last[key] - x) for key, x in values.items()}

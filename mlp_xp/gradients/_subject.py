@@ -8,7 +8,12 @@ import numpy as np
 from mlp_xp.core.functional import Array
 from mlp_xp.errors import MlpXpError
 from mlp_xp.gradients._code import Code, Point, Reading
-from mlp_xp.gradients._differences import moved, neighbours, rounding_error
+from mlp_xp.gradients._differences import (
+    LARGEST_STEP,
+    moved,
+    neighbours,
+    rounding_error,
+)
 from mlp_xp.gradients._layers import Twin, find_twin
 from mlp_xp.gradients._parameters import FLOATS, Values
 
@@ -126,7 +131,8 @@ class Subject:
 
     def _rounding(self) -> float:
         """Return eps_f, the absolute rounding error of the loss."""
-        losses = neighbours(self.loss, self.parameters, self.eps, self.random)
+        step = self.eps ** (1 / 3)
+        losses = neighbours(self.loss, self.parameters, step, self.random)
         rounding = rounding_error(losses, self.eps)
         # A loss that is rounded may be equal at all neighbours, but not far away.
         change = self.loss(moved(self.parameters, 0.01, self.random)) - self.value
@@ -139,6 +145,12 @@ class Subject:
             words = "has few digits, or does not change near these parameters"
             raise MlpXpError(words, remedy=remedy, setting="loss")
         return rounding
+
+    @cached_property
+    def rounding_far(self) -> float:
+        """The absolute rounding error of the loss for large steps."""
+        losses = neighbours(self.loss, self.parameters, LARGEST_STEP, self.random)
+        return max(self.rounding, rounding_error(losses, self.eps))
 
     @cached_property
     def twin(self) -> Twin | None:
