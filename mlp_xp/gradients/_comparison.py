@@ -1,5 +1,6 @@
 """The gradients of a program, compared with central differences and a twin."""
 
+from collections.abc import Callable
 from functools import cached_property, partial
 from operator import attrgetter
 from typing import Any
@@ -7,8 +8,12 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.core.functional import Array
-from mlp_xp.gradients._differences import difference, typical
-from mlp_xp.gradients._matching import Reading
+from mlp_xp.gradients._differences import (
+    Difference,
+    difference,
+    points_around,
+    typical,
+)
 from mlp_xp.gradients._mistakes import Finding, explain
 from mlp_xp.gradients._report import GradientCheck, Row
 from mlp_xp.gradients._subject import Subject
@@ -22,70 +27,59 @@ _STEPS = (
     "no usual mistake of one step; if a call takes several steps, give x[:1], y[:1] "
     "and one epoch"
 )
-_UPDATE = "the update is not learning_rate times this gradient, and is not checked"
+_GUARD = "the guard of the logarithm is missing, or leave it out, as in log(p + 1e-8)"
 _SMALL_TERM = "a small term of your loss is missing, such as a penalty on the weights"
 Index = tuple[Any, ...]
 """The place of an entry in an array."""
 
 
 class Comparison:
-    """The gradients of a program in one reading, compared with the right ones."""
+    """The gradients of a program, compared with the right ones."""
 
-    def __init__(self, subject: Subject, reading: Reading) -> None:
-        self.subject, self.reading = subject, reading
-        self.update_error = 0.0
-        """The rounding error of gradients that are read from an update."""
-        if reading.rate:
-            sizes = [np.max(np.abs(each)) for each in subject.parameters.values()]
-            self.update_error = 2 * subject.eps * float(max(sizes)) / abs(reading.rate)
+    def __init__(self, subject: Subject) -> None:
+        self.subject, self.reading = subject, subject.reading
+        self._update_errors = self._rounding_of_updates()
 
     @cached_property
     def rows(self) -> list[Row]:
         """The comparison of each gradient."""
         found = self.reading.gradients
-        names = [name for name in self.subject.parameters if name in found]
-        return [self._row(name, found[name]) for name in names]
+        return [self._row(name, found[name]) for name in self.subject.parameters]
 
     @property
     def wrong(self) -> tuple[str, ...]:
         """The parameters with wrong gradients."""
-        return tuple(row.name for row in self.rows if not row.is_right)
+        return tuple(row.name for row in self.rows if row.is_wrong)
 
     @property
-    def is_at_kink(self) -> bool:
-        """Whether a tolerance is too large for a smooth loss."""
-        limit = self.subject.largest_tolerance + self.update_error
-        return any(row.tolerance > limit for row in self.rows)
+    def is_clear(self) -> bool:
+        """Whether central differences are precise enough for all gradients."""
+        return all(row.is_clear for row in self.rows)
 
-    def report(self) -> GradientCheck:
-        """Return the report, with the mistakes that explain wrong gradients."""
-        subject, reading = self.subject, self.reading
-        if self.wrong and reading.rate and not reading.is_named:
-            subject.ask_for_names(self.wrong)
-        findings = self._findings() if self.wrong else []
-        others = self._other_updates()
-        if others:
-            findings.append(Finding(others, (_UPDATE,)))
-        return GradientCheck(
-            self.rows,
-            findings,
-            subject.ignored,
-            subject.skipped,
-            subject.missing,
-            str(subject.twin or ""),
-            subject.loss_name,
-        )
+    def findings(self) -> list[Finding]:
+        """Return the mistakes that explain wrong gradients."""
+        return self._findings() if self.wrong else []
 
     def is_right_along(self) -> bool:
         """Return whether all gradients are right along a random direction."""
         for name, value in self.subject.parameters.items():
-            array = self.reading.gradients.get(name)
-            if array is not None and np.size(array) == value.size:
-                entries = np.arange(value.size)
-                array = np.reshape(array, value.shape)
-                if self._is_doubtful(name, array, entries):
-                    return False
+            array = self.reading.gradients[name]
+            if np.size(array) != value.size:
+                return False
+            array = np.reshape(array, value.shape)
+            is_right, is_clear = self._along(name, array, np.arange(value.size))
+            if not (is_right and is_clear):
+                return False
         return True
+
+    def _rounding_of_updates(self) -> dict[str, float]:
+        """Return the rounding errors of gradients that are read from an update."""
+        rate, errors = self.subject.code.rate, {}
+        for name in self.reading.steps:
+            value = self.subject.parameters[name]
+            eps = float(np.finfo(value.dtype).eps)
+            errors[name] = 2 * eps * float(np.max(np.abs(value))) / abs(rate or 1)
+        return errors
 
     def _row(self, name: str, array: Array) -> Row:
         """Compare the gradient of one parameter."""
@@ -100,17 +94,15 @@ class Comparison:
             package = package.reshape(value.shape)
         compare = partial(self._entry, name, array, package)
         rows = [compare(index) for index in self._entries(array, package)]
-        is_sample = len(rows) < array.size
-        if is_sample and not self._is_exact and all(row.is_right for row in rows):
+        if len(rows) < array.size and all(row.is_right for row in rows):
             rows += [compare(index) for index in self._doubtful(name, array)]
         worst = max(rows, key=Row.doubt)
         tolerance = max(row.tolerance for row in rows)
-        return worst._replace(compared=len(rows), tolerance=tolerance)
-
-    @property
-    def _is_exact(self) -> bool:
-        """Whether this package has the same network with the same loss."""
-        return self.subject.twin is not None and self.subject.twin.is_exact
+        return worst._replace(
+            compared=len(rows),
+            tolerance=tolerance,
+            is_zero=bool(np.all(np.abs(array) <= tolerance)),
+        )
 
     def _package(self, name: str) -> Array | None:
         """Return the gradient of this package's network, or None without such one."""
@@ -133,29 +125,69 @@ class Comparison:
     ) -> Row:
         """Compare one entry of a gradient."""
         subject = self.subject
-        value = subject.parameters[name][index]
-        compare = partial(
-            difference,
-            partial(subject.loss_at, name, index),
-            value,
-            subject.value,
-            subject.eps,
-            subject.rounding,
-        )
-        found = compare()
-        if found.tolerance > subject.largest_tolerance:
-            # The step may be large for small numbers.
-            near = compare(scale=typical(subject.parameters[name]))
-            found = min(found, near, key=attrgetter("tolerance"))
-        exact, tolerance = found.value, found.tolerance + self.update_error
         yours = array[index]
-        other = None if package is None else package[index]
-        is_right = bool(abs(yours - exact) <= tolerance)
-        # The network was recognised at several parameters, but at the same inputs.
-        if other is not None and self._is_exact and name != "x":
-            is_right |= self._same(yours, other)
-        entry = str([int(each) for each in index])
-        return Row(name, is_right, entry, yours, exact, other, tolerance)
+        values = subject.parameters[name]
+        found = self._difference(
+            name,
+            partial(subject.loss_at, name, index),
+            values[index],
+            typical(values),
+            yours,
+        )
+        size = max(float(np.max(np.abs(array))), abs(found.value))
+        return Row(
+            name,
+            bool(abs(yours - found.value) <= found.tolerance),
+            str([int(each) for each in index]),
+            yours,
+            found.value,
+            None if package is None else package[index],
+            found.tolerance,
+            is_clear=self._is_clear(found, size),
+        )
+
+    def _difference(
+        self,
+        name: str,
+        loss: Callable[[float], float],
+        value: Any,
+        scale: float,
+        yours: Any,
+    ) -> Difference:
+        """Return the most precise of central differences with several steps.
+
+        Another step is tried if the tolerance is large, relative to the derivative. A
+        smaller one avoids a kink, and a larger one the rounding of the loss.
+        """
+        subject = self.subject
+        step = subject.eps ** (1 / 3) * max(1.0, abs(value))
+        steps = [step, step / 10, step / 100, step / 1000]
+        steps += [10 * step, 100 * step, 1000 * step]
+        steps.append(subject.eps ** (1 / 3) * max(scale, abs(value)))
+        update_error = self._update_errors.get(name, 0.0)
+        best = Difference(0.0, np.inf)
+        for each in steps:
+            if each > max(step, 0.01 * max(1.0, abs(value))):
+                continue
+            points = points_around(value, each)
+            if points[1] == points[2]:
+                continue
+            found = difference(loss, points, subject.value, subject.rounding)
+            best = min(best, found, key=attrgetter("tolerance"))
+            size = max(abs(yours), abs(best.value))
+            if best.tolerance <= subject.eps ** (1 / 3) * size or yours == found.value:
+                break
+        return best._replace(tolerance=best.tolerance + update_error)
+
+    def _is_clear(self, found: Difference, size: float) -> bool:
+        """Return whether a tolerance is small enough to tell a mistake.
+
+        It is small relative to the array's gradient, or due to rounding only.
+        """
+        subject = self.subject
+        step = subject.eps ** (1 / 3)
+        rounding = min(16 * subject.rounding / step, subject.eps**0.5 * subject.size)
+        return found.tolerance <= max(step * size, rounding)
 
     def _doubtful(self, name: str, array: Array) -> list[Index]:
         """Return an entry in which a gradient may be wrong, or nothing.
@@ -164,44 +196,34 @@ class Comparison:
         found by halving.
         """
         left = np.arange(array.size)
-        if not self._is_doubtful(name, array, left):
+        if self._along(name, array, left)[0]:
             return []
         while len(left) > 1:
             half, other = np.array_split(left, 2)
-            left = half if self._is_doubtful(name, array, half) else other
+            is_right, _ = self._along(name, array, half)
+            left = other if is_right else half
         return list(zip(*np.unravel_index(left, array.shape), strict=True))
 
-    def _is_doubtful(self, name: str, array: Array, entries: Array) -> bool:
-        """Return whether a gradient is wrong along a random direction."""
+    def _along(self, name: str, array: Array, entries: Array) -> tuple[bool, bool]:
+        """Return whether a gradient is right along a random direction, and is clear."""
         subject = self.subject
         value, direction = subject.parameters[name], np.zeros(array.shape)
         direction.flat[entries] = subject.random.standard_normal(len(entries))
-        exact, tolerance = difference(
-            lambda step: subject.loss({name: value + step * direction}),
+        yours = float(np.sum(array * direction))
+        found = self._difference(
+            name,
+            lambda step: subject.loss(
+                {name: (value + step * direction).astype(value.dtype)}
+            ),
             0.0,
-            subject.value,
-            subject.eps,
-            subject.rounding,
+            typical(value),
+            yours,
         )
-        errors = self.update_error + subject.eps * np.abs(array)
-        tolerance += float(np.sum(errors * np.abs(direction)))
-        return not abs(float(np.sum(array * direction)) - exact) <= tolerance
-
-    def _other_updates(self) -> tuple[str, ...]:
-        """Return the parameters whose update does not take the named gradient."""
-        rates = {each.rate for each in self.subject.readings if each.rate}
-        if len(rates) != 1:
-            return ()
-        (rate,) = rates
-        update = Comparison(self.subject, self.reading._replace(rate=rate))
-        others = []
-        for name, array in self.reading.gradients.items():
-            step = self.reading.steps.get(name)
-            if step is None or step.size != array.size:  # the shape is wrong
-                continue
-            if not update._same(step / rate, array.reshape(step.shape)):
-                others.append(name)
-        return tuple(others)
+        errors = self._update_errors.get(name, 0.0) + subject.eps * np.abs(array)
+        tolerance = found.tolerance + float(np.sum(errors * np.abs(direction)))
+        size = float(np.sum((array * direction) ** 2)) ** 0.5
+        is_clear = self._is_clear(found._replace(tolerance=tolerance), size)
+        return bool(abs(yours - found.value) <= tolerance), is_clear
 
     def _findings(self) -> list[Finding]:
         """Return the mistakes that explain wrong gradients."""
@@ -211,11 +233,7 @@ class Comparison:
         explained = said | {name for each in mistakes for name in each.names}
         left = [name for name in self.wrong if name not in explained]
         findings = [*mistakes, *plain, *self._factors(left)]
-        reading, x = self.reading, self.subject.x
-        is_update = reading.rate and not reading.is_named
-        # Samples are rows or columns.
-        is_batch = x.ndim > 1 and min(x.shape[0], x.shape[-1]) > 1
-        if is_update and not findings and is_batch:
+        if self.reading.steps and not findings and self.subject.batch.samples > 1:
             return [Finding(self.wrong, (_STEPS,))]
         return findings
 
@@ -223,7 +241,7 @@ class Comparison:
         """Return the mistakes that a look at an array tells, without the formulas."""
         said: dict[str, list[str]] = {}
         for row in self.rows:
-            words = "" if row.is_right else self._plain_mistake(row)
+            words = self._plain_mistake(row) if row.is_wrong else ""
             if words:
                 said.setdefault(words, []).append(row.name)
         return [Finding(tuple(names), (words,)) for words, names in said.items()]
@@ -244,7 +262,7 @@ class Comparison:
         if not same or row.name == "x":
             return ""
         if row.name in same:
-            return _SMALL_TERM
+            return _GUARD if twin and twin.is_guarded else _SMALL_TERM
         return f"it is the gradient of {same[0]}"
 
     def _mistakes(self, plain: list[Finding]) -> list[Finding]:
@@ -291,7 +309,8 @@ class Comparison:
     def _same(self, array: Array, variant: Array) -> bool:
         """Return whether two gradients are equal up to rounding."""
         step = self.subject.eps ** (1 / 3)
-        tolerance = self.subject.rounding / step + self.update_error
+        tolerance = self.subject.rounding / step
+        tolerance += max(self._update_errors.values(), default=0.0)
         tolerance += step * step * np.max(np.abs(variant), initial=0.0)
         same_shape = np.shape(array) == np.shape(variant)
         return same_shape and np.allclose(array, variant, rtol=0, atol=tolerance)

@@ -21,11 +21,12 @@ much. With kinks on both sides, T may only be too small if their jumps cancel.
 eps_f is measured, after More and Wild (Estimating Computational Noise, 2011): f is
 computed at 16 points along a random direction, h / 16 apart. The fifth differences of
 the exact values are of order h^5. Rounding adds 252 times its own variance. eps_f is
-eps |f| and eight times the median of the differences, divided by the root of 252.
+eps |f| and eight times the median of the differences, divided by the root of 252. A
+loss that is equal at two neighbours moves in steps. Then the largest step is added.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,18 +45,27 @@ class Difference(NamedTuple):
     tolerance: float
 
 
-def rounding_error(
+def neighbours(
     loss: Loss, values: Mapping[str, Array], eps: float, random: np.random.Generator
-) -> float:
-    """Return eps_f, the absolute rounding error of a loss."""
+) -> Array:
+    """Return a loss at 16 points along a random direction, h / 16 apart."""
     step = eps ** (1 / 3) / _POINTS
-    neighbours = moved(values, step, random)
+    last = moved(values, step, random)
     losses = []
     for i in range(_POINTS):
-        at = {key: x + i * (neighbours[key] - x) for key, x in values.items()}
+        at = {key: x + i * (last[key] - x) for key, x in values.items()}
         losses.append(loss(at))
+    return np.array(losses)
+
+
+def rounding_error(losses: Array, eps: float) -> float:
+    """Return eps_f, the absolute rounding error of a loss, from its `neighbours`."""
     differences = np.abs(np.diff(losses, n=5)) / 252**0.5
-    return eps * abs(losses[0]) + _SAFETY * float(np.median(differences))
+    noise = _SAFETY * float(np.median(differences))
+    jumps = np.abs(np.diff(losses))
+    if np.any(jumps == 0):  # a loss that moves in steps
+        noise += float(np.max(jumps))
+    return eps * abs(float(losses[0])) + noise
 
 
 def moved(
@@ -67,7 +77,8 @@ def moved(
     """
     changed = {}
     for key, value in values.items():
-        changed[key] = value + size * scales(value) * random.uniform(-1, 1, value.shape)
+        change = size * scales(value) * random.uniform(-1, 1, value.shape)
+        changed[key] = np.asarray(value + change, value.dtype)
     return changed
 
 
@@ -83,20 +94,23 @@ def typical(value: Array) -> float:
 
 def difference(
     loss: Callable[[float], float],
-    value: float,
+    points: Array,
     loss_at_value: float,
-    eps: float,
     rounding: float,
-    scale: float = 1.0,
 ) -> Difference:
     """Return the derivative of a loss by a number, with its largest error.
 
-    `eps` is the eps of the dtype of the loss, and `rounding` its eps_f. The step is
-    relative to the number, or to `scale` if this is larger.
+    `points` are the numbers w - 2 h, w - h, w + h and w + 2 h, and `rounding` is eps_f
+    of the loss.
     """
-    step = eps ** (1 / 3) * max(scale, abs(value))
-    lower, upper = loss(value - step), loss(value + step)
-    lowest, highest = loss(value - 2 * step), loss(value + 2 * step)
-    bends = np.diff([lowest, lower, loss_at_value, upper, highest], n=2)
+    lowest, lower, upper, highest = map(float, points)
+    below, above = loss(lower), loss(upper)
+    step = (upper - lower) / 2
+    bends = np.diff([loss(lowest), below, loss_at_value, above, loss(highest)], n=2)
     truncation = float(np.sum(np.abs(np.diff(bends)))) / step
-    return Difference((upper - lower) / (2 * step), truncation + rounding / step)
+    return Difference((above - below) / (2 * step), truncation + rounding / step)
+
+
+def points_around(value: Any, step: float) -> Array:
+    """Return the numbers w - 2 h, w - h, w + h and w + 2 h, in the dtype of w."""
+    return (value + step * np.array([-2, -1, 1, 2])).astype(np.asarray(value).dtype)

@@ -9,7 +9,7 @@ such term. It keeps a logarithm finite where a probability is 0, as in log(p + 1
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,8 +22,8 @@ from mlp_xp.core.losses import (
     softmax,
 )
 from mlp_xp.core.network import Layer, affine, backward, forward, gradient
+from mlp_xp.gradients._batch import Batch
 from mlp_xp.gradients._differences import moved
-from mlp_xp.gradients._matching import key_of
 
 # The factor between two losses, if the program's has a small term more:
 _ALIKE = 1e-4  # its largest relative spread at three values of the parameters
@@ -56,14 +56,6 @@ class Head(NamedTuple):
         if self.loss:
             return np.sum(half_squared_error(self.outputs(z), t, xp=np))
         return np.sum(self.outputs(z) * t)
-
-    def lost(self, z: Array, t: Array) -> float:
-        """Return the share of a loss, in eps, that log(1 - p) loses to rounding."""
-        if self != _LABELS:
-            return 0.0
-        # Where p is 1, the logarithm is guarded.
-        errors = np.abs(1 - t) / self.outputs(-z)
-        return float(np.sum(errors[np.isfinite(errors)]) / self.total(z, t))
 
     def guarded(self, z: Array, t: Array) -> Array:
         """Return cross-entropies with guarded logarithms, summed over the samples."""
@@ -148,6 +140,16 @@ class Plan(NamedTuple):
         return True
 
 
+class Ratio(NamedTuple):
+    """The ratio of two losses."""
+
+    factor: float
+    spread: float
+    """The relative spread of the factor at several points."""
+    is_guarded: bool = False
+    """Whether it is the ratio to a loss with guarded logarithms."""
+
+
 class Network(NamedTuple):
     """A network of this package, in which a program's parameters fit."""
 
@@ -170,21 +172,22 @@ class Network(NamedTuple):
         z, _ = forward(self.layers(values), self.x, activations, xp=np)
         return z
 
-    def factor(
+    def ratio(
         self, logits: list[Array], losses: Array, noise: float
-    ) -> tuple[float, float]:
-        """Return the factor between two losses, and its relative spread.
+    ) -> "Ratio":
+        """Return the ratio of two losses.
 
         A program has the `losses` where the network has the `logits`.
         """
         totals = [[self.head.total(z, self.targets)] for z in logits]
-        best = _steady(losses, totals)
+        best = _ratio(losses, totals)
         if not self.head.loss:  # the same loss, not a multiple
-            return 1.0, best[1] + abs(best[0] - 1)
+            return Ratio(1.0, best.spread + abs(best.factor - 1))
         # The spread of a program with a guarded logarithm is not small, or is NaN.
-        if self.head.loss == "cross-entropy" and not best[1] <= noise:
+        if self.head.loss == "cross-entropy" and not best.spread <= noise:
             guarded = [self.head.guarded(z, self.targets) for z in logits]
-            best = min(best, _steady(losses, guarded), key=itemgetter(1))
+            other = _ratio(losses, guarded)._replace(is_guarded=True)
+            best = min(best, other, key=attrgetter("spread"))
         return best
 
 
@@ -194,8 +197,6 @@ class Twin(NamedTuple):
     network: Network
     factor: float
     """The program's loss is the loss of the network times this factor."""
-    is_exact: bool
-    """Whether the losses differ by rounding only."""
     layers: list[Layer]
     inputs: list[Array]
     """The inputs of each layer, (B, n_l)."""
@@ -203,38 +204,58 @@ class Twin(NamedTuple):
     """The outputs of each layer before its activation, (B, n_{l+1})."""
     gradients: dict[str, Array]
     """The gradients by the program's names, also of the inputs x."""
+    has_term: bool = False
+    """Whether the losses differ by more than rounding."""
+    is_guarded: bool = False
+    """Whether the program's loss has a guarded logarithm, as in log(p + 1e-8)."""
 
     def __str__(self) -> str:
         sizes = [str(each.shape[1]) for each in (self.network.x, *self.z)]
         network = self.network
         words = ", ".join(["-".join(sizes), *network.activations, str(network.head)])
-        return words if self.is_exact else f"{words}, but for a small term of your loss"
+        if self.is_guarded:
+            return f"{words}, but for a guard of your logarithm"
+        return f"{words}, but for a small term of your loss" if self.has_term else words
 
 
 def _networks(
-    parameters: Mapping[str, Array], x: Array, targets: Array, heads: list[Head]
+    parameters: Mapping[str, Array], batch: Batch, heads: list[Head]
 ) -> Iterator[Network]:
     """Yield all networks in which the parameters fit."""
-    biases = []
-    for name, value in parameters.items():
-        if "b" in key_of(name) or value.ndim == 1:
-            biases.append(name)
-    weights = [name for name in parameters if name not in biases]
-    has_matrices = all(parameters[name].ndim == 2 for name in weights)
-    if not has_matrices or len(biases) not in (0, len(weights)):
+    x, y = np.asarray(batch.x), np.asarray(batch.y)
+    if x.dtype.kind not in "biuf":
         return
-    for flipped, columns in product((False, True), repeat=2):
-        plan = Plan(weights, biases, flipped, columns)
-        rows = plan.rows(flattened(x))
-        samples, inputs = rows.shape
-        if not plan.fits(parameters, inputs):
+    for weights, biases in _roles([*parameters]):
+        has_matrices = all(parameters[name].ndim == 2 for name in weights)
+        if not has_matrices or not all(is_bias(parameters[name]) for name in biases):
             continue
-        last = plan.layers(parameters, inputs)[-1]
-        t = targets_as_rows(targets, (samples, last.bias.size), columns=columns)
-        if t is not None:
-            for names in _hidden(len(weights) - 1):
-                for head in heads:
-                    yield Network(plan, names, head, rows, t)
+        for flipped, columns in product((False, True), repeat=2):
+            plan = Plan(weights, biases, flipped, columns)
+            rows = plan.rows(flattened(x))
+            samples, inputs = rows.shape
+            if not plan.fits(parameters, inputs):
+                continue
+            last = plan.layers(parameters, inputs)[-1]
+            t = targets_as_rows(y, (samples, last.bias.size), columns=columns)
+            if t is not None:
+                for names in _hidden(len(weights) - 1):
+                    for head in heads:
+                        yield Network(plan, names, head, rows, t)
+
+
+def _roles(names: list[str]) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield the usual orders of weights and biases, from the first layer on."""
+    yield names, []
+    half = len(names) // 2
+    if names and 2 * half == len(names):
+        yield names[::2], names[1::2]
+        yield names[:half], names[half:]
+        yield names[half:], names[:half]
+
+
+def is_bias(array: Array) -> bool:
+    """Return whether an array is a vector, or a row or a column."""
+    return array.ndim < 2 or (array.ndim == 2 and 1 in array.shape)
 
 
 def _hidden(count: int) -> Iterator[tuple[str, ...]]:
@@ -265,8 +286,7 @@ def targets_as_rows(y: Array, shape: tuple[int, ...], *, columns: bool) -> Array
 
 def find_twin(
     parameters: dict[str, Array],
-    x: Array,
-    targets: Array,
+    batch: Batch,
     loss: Callable[[Mapping[str, Array]], float],
     eps: float,
     rounding: float,
@@ -283,33 +303,33 @@ def find_twin(
         points.append(moved(parameters, 0.1, np.random.default_rng(seed)))
     losses = np.array([loss(values) for values in points])
     noise = 8 * (rounding / np.min(np.abs(losses)) + eps)
-    best, factor, smallest = None, 1.0, max(_ALIKE, eps**0.5)
+    best, ratio = None, Ratio(1.0, max(_ALIKE, eps**0.5))
     heads = _OUTPUTS if is_layer else [_CLASSES, _LABELS, *_SQUARES]
-    for network in _networks(parameters, x, targets, heads):
+    for network in _networks(parameters, batch, heads):
         logits = [network.logits(values) for values in points]
-        candidate, spread = network.factor(logits, losses, noise)
-        if spread <= smallest:
-            best, factor, smallest = network, candidate, spread
-        if spread <= eps**0.5:
+        candidate = network.ratio(logits, losses, noise)
+        if candidate.spread <= ratio.spread:
+            best, ratio = network, candidate
+        if candidate.spread <= eps**0.5:
             break
     if not best:
         return None
-    logits = [best.logits(values) for values in points]
-    lost = max(best.head.lost(z, best.targets) for z in logits)
-    is_exact = smallest <= noise + 8 * eps * lost
-    factor = _usual(factor, best.targets.shape, 10 * smallest if is_exact else _NEAR)
-    return _twin(best, parameters, factor, is_exact=is_exact)
+    is_exact = ratio.spread <= noise
+    share = 10 * ratio.spread if is_exact else _NEAR
+    factor = _usual(ratio.factor, best.targets.shape, share)
+    twin = _twin(best, parameters, factor)
+    return twin._replace(has_term=not is_exact, is_guarded=ratio.is_guarded)
 
 
-def _steady(losses: Array, totals: list[list[Any]]) -> tuple[float, float]:
-    """Return the factor between two losses at some points, and its relative spread.
+def _ratio(losses: Array, totals: list[list[Any]]) -> Ratio:
+    """Return the ratio of two losses at some points.
 
     Each column of `totals` is another loss. The steadiest factor counts.
     """
     factors = losses[:, None] / totals
     spreads = np.ptp(factors, axis=0) / np.abs(factors[0])
     best = np.argmin(np.nan_to_num(spreads, nan=np.inf))
-    return float(factors[0, best]), float(spreads[best])
+    return Ratio(float(factors[0, best]), float(spreads[best]))
 
 
 def _usual(factor: float, shape: tuple[int, ...], share: float) -> float:
@@ -321,13 +341,7 @@ def _usual(factor: float, shape: tuple[int, ...], share: float) -> float:
     return nearest if abs(nearest - factor) <= share * factor else factor
 
 
-def _twin(
-    network: Network,
-    parameters: Mapping[str, Array],
-    factor: float,
-    *,
-    is_exact: bool,
-) -> Twin:
+def _twin(network: Network, parameters: Mapping[str, Array], factor: float) -> Twin:
     """Return a network with its gradients, by this package's backpropagation."""
     plan, names, head, x, t = network
     activations = [ACTIVATIONS[name] for name in names]
@@ -344,4 +358,4 @@ def _twin(
             gradients[name] = array.reshape(parameters[name].shape)
         if i == 0:
             gradients["x"] = plan.rows(e @ layers[0].weights.T)
-    return Twin(network, factor, is_exact, layers, inputs, z, gradients)
+    return Twin(network, factor, layers, inputs, z, gradients)

@@ -32,11 +32,27 @@ class Row(NamedTuple):
     """The largest allowed deviation from the central difference, of all entries."""
     compared: int = 0
     """The number of entries compared with central differences."""
+    is_clear: bool = True
+    """Whether the tolerance is small enough to tell a mistake."""
+    is_zero: bool = False
+    """Whether all entries are 0 up to the tolerance."""
 
-    def doubt(self) -> tuple[bool, float]:
-        """Return whether the entry is wrong, and its deviation over its tolerance."""
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the gradient is wrong for certain."""
+        return self.is_clear and not self.is_right
+
+    def doubt(self) -> tuple[bool, bool, float]:
+        """Return whether an entry is wrong or unclear, and its relative deviation."""
         deviation = abs(self.yours - self.difference)
-        return not self.is_right, deviation / self.tolerance
+        return self.is_wrong, not self.is_clear, deviation / self.tolerance
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in a word."""
+        if not self.is_clear:
+            return "unclear"
+        return "right" if self.is_right else "wrong"
 
     def cells(self) -> list[str]:
         """Return the row as texts."""
@@ -46,7 +62,7 @@ class Row(NamedTuple):
         if not self.is_right and yours and yours == difference:
             # Such as a gradient rounded to float32.
             shown = ["" if number is None else f"{number:.10g}" for number in numbers]
-        return [self.name, "right" if self.is_right else "wrong", self.entry, *shown]
+        return [self.name, self.verdict, self.entry, *shown]
 
 
 @dataclass(repr=False)
@@ -59,40 +75,29 @@ class GradientCheck:
     """The usual mistakes that explain wrong gradients."""
     ignored: list[str]
     """Parameters without an effect on the loss."""
-    skipped: list[str]
-    """Parameters that are numbers, or arrays of another dtype than floats."""
-    missing: list[str]
-    """Arrays without a gradient, such as a mask."""
+    others: list[str]
+    """Other arrays of the objects, on which the loss depends."""
     network: str
     """The network in this package's layers, or an empty string."""
     loss: str
-    """The loss, in words."""
+    """The loss and its place, in words."""
+    repeated: list[str]
+    """Where the gradients were checked again, in words."""
 
     def __repr__(self) -> str:
         return self.verdict
 
     def __bool__(self) -> bool:
-        return all(row.is_right for row in self.rows) and not self.unchecked
-
-    @property
-    def unchecked(self) -> list[str]:
-        """All arrays and numbers that may be parameters, and were not compared."""
-        compared = {row.name for row in self.rows}
-        without_row = [name for name in self.ignored if name not in compared]
-        return without_row + self.skipped + self.missing
+        return all(row.verdict == "right" for row in self.rows)
 
     @property
     def verdict(self) -> str:
-        """One line with the wrong, the unchecked and the right gradients."""
-        wrong = [row.name for row in self.rows if not row.is_right]
-        right = [row.name for row in self.rows if row.is_right]
-        parts = []
-        if wrong:
-            parts.append(f"wrong: {', '.join(wrong)}")
-        if self.unchecked:
-            parts.append(f"not checked: {', '.join(self.unchecked)}")
-        if right:
-            parts.append(f"right: {', '.join(right)}")
+        """One line with the wrong, unclear, right and unchecked gradients."""
+        names: dict[str, list[str]] = {"wrong": [], "unclear": [], "right": []}
+        for row in self.rows:
+            names[row.verdict].append(row.name)
+        names["not checked"] = self.others
+        parts = [f"{word}: {', '.join(each)}" for word, each in names.items() if each]
         return "; ".join(parts)
 
     def notes(self) -> list[str]:
@@ -106,23 +111,15 @@ class GradientCheck:
             )
         for row in self.rows:
             is_number = row.yours is not None and self.network
-            if is_number and not row.is_right and row.name not in explained:
+            if is_number and row.is_wrong and row.name not in explained:
                 lines.append(f"{row.name}: no usual mistake gives these numbers")
         if self.ignored:
             names = ", ".join(self.ignored)
             lines.append(
-                f"no effect on the loss: {names}; the right gradient is 0 "
-                "(forgotten in forward, or weights of 0?)"
+                f"no effect on the loss: {names}; the right gradient is 0 (forgotten "
+                "in the loss, weights of 0, or not the array that the code uses?)"
             )
-        if self.skipped:
-            names = ", ".join(self.skipped)
-            lines.append(f"not an array of floats: {names}; use np.array(..., float)")
-        if self.missing:
-            names = ", ".join(self.missing)
-            lines.append(
-                f"no gradient: {names}; call it d{self.missing[0].rpartition('.')[2]}, "
-                "or give parameters= without constants"
-            )
+        lines += self._limits()
         entries = sum(row.compared for row in self.rows)
         if entries:
             largest = max(row.tolerance for row in self.rows)
@@ -130,13 +127,29 @@ class GradientCheck:
                 f"numerical: central differences of {self.loss}, {entries} entries, "
                 f"tolerance at most {largest:.1g}"
             )
+        if self.repeated:
+            lines.append(f"checked again: {', '.join(self.repeated)}")
         network = "has no such network"
         if self.ignored:
             network = "not compared, as parameters have no effect"
-        elif not self.findings:
+        elif not self.findings and not self:
             network += ", and so names no mistake"
         lines.append(f"mlp_xp: {self.network or network}")
         return [wrapped(line) for line in lines]
+
+    def _limits(self) -> list[str]:
+        """Return what central differences cannot tell, one note a line."""
+        lines = []
+        unclear = [row.name for row in self.rows if not row.is_clear]
+        if unclear:
+            lines.append(
+                f"unclear: {', '.join(unclear)}; the tolerance is too large (a kink, a "
+                "loss of few digits, or a very small learning rate?)"
+            )
+        for row in self.rows:
+            if row.verdict == "right" and row.is_zero and row.name not in self.ignored:
+                lines.append(f"{row.name}: the gradient is 0 up to the tolerance")
+        return lines
 
     def __str__(self) -> str:
         return printing.as_text(self)
