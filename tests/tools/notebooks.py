@@ -176,7 +176,7 @@ def main(names: list[str]) -> None:
     for path in [Path(name) for name in names] or NOTEBOOKS:
         with tempfile.TemporaryDirectory() as folder:
             done = execute(read(path), Path(folder))
-        if path in WITHOUT_OUTPUTS:
+        if path.resolve() in WITHOUT_OUTPUTS:
             done = without_outputs(done)
         nbformat.write(done, path)
         print(path)
