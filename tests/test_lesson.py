@@ -287,6 +287,18 @@ WRONG = [
     ),
     Wrong(
         5,
+        "check_gradients(loss, gradients, x, y, W1",
+        "check_gradients(squared_loss, gradients, x, y, W1",
+        "report, line 30: return check_gradients(squared_loss, gradients, x, y, ",
+    ),
+    Wrong(
+        5,
+        "return squared_gradients(x, y, W1, b1, W2, b2)",
+        "return squared_gradients(x, y[:, :1] @ W1, W1, b1, W2, b2)",
+        "gradients, line 28: return squared_gradients(x, y[:, :1] @ W1, ",
+    ),
+    Wrong(
+        5,
         "return check_gradients(loss, gradients, x, y, W1=W1, b1=b1, W2=W2, b2=b2)",
         "return str(loss(x, y))",
         "report: wrong: returned str, not GradientCheck",
@@ -471,8 +483,8 @@ def marked(value: Any, step: int) -> Any:
     return pytest.param(value, marks=[pytest.mark.slow] if step > 5 else [])
 
 
-def check_of(step: int, wrong: Wrong | None = None, language: str = "") -> str:
-    """Return what the check of a step says. The steps are filled, one of them wrongly.
+def check_of(step: int, *wrong: Wrong, language: str = "") -> str:
+    """Return what the check of a step says. The steps are filled, some of them wrongly.
 
     It runs in this process, without the checks of other steps.
     """
@@ -482,9 +494,10 @@ def check_of(step: int, wrong: Wrong | None = None, language: str = "") -> str:
         if EMPTY in cell:
             filled_steps += 1
             cell = solutions()[defined(cell)]
-            if wrong and wrong.step == filled_steps:
-                assert cell.count(wrong.old) == 1
-                cell = cell.replace(wrong.old, wrong.new)
+            for each in wrong:
+                if each.step == filled_steps:
+                    assert cell.count(each.old) == 1
+                    cell = cell.replace(each.old, each.new)
         elif is_check(cell):
             if filled_steps == step:
                 return run(cell, names)
@@ -511,9 +524,20 @@ def test_a_usual_wrong_answer_is_named(wrong: Wrong) -> None:
 @pytest.mark.parametrize("wrong", [marked(each, each.step) for each in WRONG])
 def test_a_usual_wrong_answer_is_named_in_chinese(wrong: Wrong) -> None:
     """The reports of `check_gradients` are in English."""
-    text = check_of(wrong.step, wrong, ".zh")
+    text = check_of(wrong.step, wrong, language=".zh")
     assert re.search("wrong（错）|still empty（还是空的）|^wrong: ", text, re.MULTILINE)
     assert "不属于已知的常见错误" not in text
+
+
+def test_a_mistake_that_the_own_report_cannot_see_is_found() -> None:
+    """With one sample, a sum is a mean."""
+    report = Wrong(
+        5, "(7, 4)), random.normal(size=(7", "(1, 4)), random.normal(size=(1", ""
+    )
+    gradients = Wrong(5, "- y) / x.shape[0]\n    da", "- y)\n    da", "")
+    own, _, other = check_of(5, report, gradients).partition("With other arrays:\n")
+    assert "wrong" not in own
+    assert "W1, b1, W2, b2: a sum over the batch that should be a mean" in other
 
 
 # Break and repair.

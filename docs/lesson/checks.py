@@ -56,6 +56,7 @@ def check(step):
 
     @functools.wraps(step)
     def run(*arguments):
+        functions = [each for each in arguments if inspect.isfunction(each)]
         try:
             step(*arguments)
         except AnswerError as stopped:
@@ -63,17 +64,17 @@ def check(step):
                 print(stopped)
         except MlpXpError as error:
             print(words(("wrong: {error}", "wrong（错）：{error}"), error=error))
+            locate(error, functions)
         except Exception as error:
-            explain(error, [each for each in arguments if inspect.isfunction(each)])
+            text = "wrong: {kind}: {error}", "wrong（错）：{kind}: {error}"
+            print(words(text, kind=type(error).__name__, error=error))
+            locate(error, functions)
 
     return run
 
 
-def explain(error, functions):
-    """Print an error, and the first line of the student's functions that led to it."""
-    kind = type(error).__name__
-    text = "wrong: {kind}: {error}", "wrong（错）：{kind}: {error}"
-    print(words(text, kind=kind, error=error))
+def locate(error, functions):
+    """Print the first line of the student's functions that led to an error."""
     if any(word in str(error) for word in ("shape", "dimension")):
         print(
             words(
@@ -86,6 +87,8 @@ def explain(error, functions):
         )
     files = {each.__code__.co_filename for each in functions}
     frames = traceback.extract_tb(error.__traceback__)
+    if error.__cause__:  # the student's own error, inside `check_gradients`
+        frames = traceback.extract_tb(error.__cause__.__traceback__) + frames
     for frame in [each for each in frames if each.filename in files][:1]:
         text = "{name}, line {line}: {code}", "{name}，第 {line} 行：{code}"
         print(words(text, name=frame.name, line=frame.lineno, code=frame.line))
