@@ -3,7 +3,9 @@
 A program is text, so that a mistake can be planted by replacing a part of it.
 """
 
+import sys
 import textwrap
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,8 +38,10 @@ class Written(NamedTuple):
         for mistake in mistakes:
             assert text.count(mistake.old) == 1, mistake.old
             text = text.replace(mistake.old, mistake.new)
-        names: dict[str, Any] = {"np": np, "check_gradients": check_gradients}
-        names["__name__"] = "beginner"
+        module = ModuleType("beginner")
+        sys.modules["beginner"] = module
+        names = vars(module)
+        names.update(np=np, sys=sys, check_gradients=check_gradients)
         names["rng"] = np.random.default_rng(0)
         exec(compile(text, "beginner.py", "exec"), names)
         return names
@@ -91,12 +95,17 @@ FUNCTIONS = Written(
         db1 = dz1.sum(axis=0)
         return dW1, db1, dW2, db2
 
+    def loss(x, y):
+        z1, a1, p = forward(x, W1, b1, W2, b2)
+        return -np.sum(y * np.log(p)) / len(x)
+
     W1, b1 = rng.normal(size=(4, 5)), rng.normal(size=5)
     W2, b2 = rng.normal(size=(5, 3)), rng.normal(size=3)
     x = rng.normal(size=(7, 4))
     y = np.eye(3)[rng.integers(0, 3, 7)]
     """,
-    "check_gradients((forward, backward), x, y, (W1, b1, W2, b2))",
+    "check_gradients(loss, lambda x, y: backward(x, y, W1, b1, W2, b2), x, y, "
+    "W1=W1, b1=b1, W2=W2, b2=b2)",
     (
         Mistake("(p - y) / len(x)", "p - y", SUM, "W1, b1, W2, b2"),
         Mistake("(p - y) / len(x)", "(p - y) / len(x)**2", TWICE, "W1, b1, W2, b2"),
@@ -188,8 +197,10 @@ CLASS = Written(
 
     X = rng.normal(size=(8, 2))
     y = rng.integers(0, 2, size=(8, 3))
+    net = Network(2, 4, 3)
     """,
-    "check_gradients(Network(2, 4, 3), X, y)",
+    "check_gradients(lambda x, y: net.loss(net.forward(x), y), "
+    "lambda x, y: net.backward(y), X, y, (net, 'W1 b1 W2 b2 W3 b3'), stored='d{}')",
     (
         Mistake("2 * (self", "(self", "the factor 2", "W1, b1, W2, b2, W3, b3"),
         Mistake("(self.a3 - y)", "(y - self.a3)", SIGN, "W1, b1, W2, b2, W3, b3"),
@@ -319,7 +330,11 @@ NOTEBOOK = Written(
     train_images = np.random.rand(20, input_size)
     train_labels = np.eye(output_size)[np.random.randint(0, 10, 20)]
     """,
-    "check_gradients((forward, train), train_images[:1], train_labels[:1])",
+    "check_gradients(lambda x, y: cross_entropy_loss(y, forward(x)[-1]), train, "
+    "train_images[:1], train_labels[:1], learning_rate=0.01, "
+    "weights_input_hidden=weights_input_hidden, bias_input_hidden=bias_input_hidden, "
+    "weights_hidden_output=weights_hidden_output, "
+    "bias_hidden_output=bias_hidden_output)",
 )
 UPDATE = (
     "        weights_hidden_output -= learning_rate * weights_hidden_output_gradient"
@@ -353,18 +368,17 @@ LONG_NAMES = Written(
             dW1, db1 = x.T @ e1, e1.sum(axis=0)
             return dW1, db1, dW2, db2
 
+        def loss(self, x, y):
+            return -np.sum(y * np.log(self.forward(x))) / len(x)
+
     x, y = rng.normal(size=(5, 4)), np.eye(3)[[0, 1, 2, 1, 0]]
+    net = Network()
+    names = "weights_input_hidden bias_input_hidden "
+    names += "weights_hidden_output bias_hidden_output"
     """,
-    "check_gradients(Network(), x, y)",
+    "check_gradients(net.loss, net.backward, x, y, (net, names))",
     (
         Mistake("e1.sum(axis=0)", "np.sum(e1)", NO_AXIS, "bias_input_hidden"),
-        Mistake(
-            "        e1 =",
-            "        self.weights_hidden_output = "
-            "self.weights_hidden_output - 0.1 * dW2\n        e1 =",
-            UPDATED,
-            HIDDEN,
-        ),
     ),
 )
 
@@ -411,8 +425,10 @@ LAYER = Written(
             return dout @ self.W.T
 
     x = rng.normal(size=(5, 4))
+    layer = Linear(4, 4)
     """,
-    "check_gradients(Linear(4, 4), x)",
+    "check_gradients(layer.forward, lambda x, error: layer.backward(error), x, None, "
+    "(layer, 'W b'), stored='d{}')",
     (
         Mistake("self.x.T @ dout", "dout.T @ self.x", TRANSPOSE, "W"),
         Mistake("self.x.T @ dout", "self.x.T @ dout / len(dout)", MEAN, "W"),
@@ -440,7 +456,8 @@ AFFINE_TANH = Written(
     w, b = rng.normal(size=(3, 4)), rng.normal(size=4)
     x = rng.normal(size=(5, 3))
     """,
-    "check_gradients((affine_tanh_forward, affine_tanh_backward), x, None, (w, b))",
+    "check_gradients(lambda x: affine_tanh_forward(x, w, b)[0], lambda x, error: "
+    "affine_tanh_backward(error, affine_tanh_forward(x, w, b)[1]), x, w=w, b=b)",
     (
         Mistake("(1 - out**2)", "(1 - z**2)", slope("tanh", AT_Z), "w, b, x"),
         Mistake(" * (1 - out**2)", "", slope("tanh"), "w, b, x"),
@@ -459,8 +476,9 @@ ACTIVATION = Written(
             return grad * self.a * (1 - self.a)
 
     x = rng.normal(size=(5, 3))
+    layer = Sigmoid()
     """,
-    "check_gradients(Sigmoid(), x)",
+    "check_gradients(layer.forward, lambda x, error: layer.backward(error), x)",
     (
         Mistake(
             "self.a * (1 - self.a)",
@@ -511,8 +529,10 @@ COLUMNS = Written(
     X = rng.normal(size=(2, 9))
     Y = rng.integers(0, 2, size=(1, 9))
     """,
-    "check_gradients((forward_propagation, backward_propagation), X, Y, parameters, "
-    "loss=compute_cost)",
+    "check_gradients("
+    "lambda X, Y: compute_cost(forward_propagation(X, parameters)[0], Y), "
+    "lambda X, Y: backward_propagation(parameters, "
+    "forward_propagation(X, parameters)[1], X, Y), X, Y, parameters, samples=-1)",
     (
         Mistake("A2 - Y", "Y - A2", SIGN, "W1, b1, W2, b2"),
         Mistake(
@@ -578,8 +598,9 @@ TWO_LAYER_NET = Written(
 
     x = rng.normal(size=(6, 4))
     t = rng.integers(0, 3, size=6)
+    net = TwoLayerNet(4, 5, 3)
     """,
-    "check_gradients(TwoLayerNet(4, 5, 3), x, t)",
+    "check_gradients(net.loss, net.gradient, x, t, (net, 'params'))",
     (
         Mistake(
             "dy /= len(t)\n", "\n", SUM, "params.W1, params.b1, params.W2, params.b2"
@@ -645,8 +666,10 @@ LISTS = Written(
             return (nabla_b, nabla_w)
 
     x, y = rng.normal(size=(4, 1)), np.eye(3)[:, :1]
+    net = Network([4, 6, 5, 3])
     """,
-    "check_gradients(Network([4, 6, 5, 3]), x, y)",
+    "check_gradients(lambda x, y: net.cost(net.feedforward(x), y), net.backprop, x, y, "
+    "(net, 'biases weights'), samples=-1)",
     (
         Mistake(
             "(activations[-1] - y)",
@@ -712,27 +735,30 @@ LAYERS = Written(
         return 0.5 * np.sum((y_hat - y) ** 2) / len(y)
 
     x, y = rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
+    model = Model()
     """,
-    "check_gradients(Model(), x, y, loss=mse)",
+    "check_gradients(lambda x, y: mse(model.forward(x), y), "
+    "lambda x, y: model.backward(model.forward(x), y), x, y, "
+    "[(layer, 'weights bias') for layer in model.layers[::2]], stored='grad_{}')",
     (
         Mistake(
             "(y_hat - y) / len(y)\n        for",
             "(y_hat - y)\n        for",
             SUM,
-            "layers[0].weights, layers[0].bias, layers[2].weights, "
-            "layers[2].bias, layers[4].weights, layers[4].bias",
+            "[0].weights, [0].bias, [1].weights, "
+            "[1].bias, [2].weights, [2].bias",
         ),
         Mistake(
             "(y_hat - y) / len(y)\n        for",
             "2 * (y_hat - y) / len(y)\n        for",
             "a factor 2 too much",
-            "layers[0].weights, layers[0].bias, layers[2].weights, "
-            "layers[2].bias, layers[4].weights, layers[4].bias",
+            "[0].weights, [0].bias, [1].weights, "
+            "[1].bias, [2].weights, [2].bias",
         ),
     ),
 )
 
-# One function with the loss and the gradients, and new parameters as its result.
+# One function with the loss and the gradients, and an update of global variables.
 ONE_FUNCTION = Written(
     """
     class Classifier:
@@ -759,8 +785,10 @@ ONE_FUNCTION = Written(
             return loss, grads
 
     X, y = rng.normal(size=(5, 3)), rng.integers(0, 4, 5)
+    net = Classifier()
     """,
-    "check_gradients(Classifier().objective, X, y)",
+    "check_gradients(lambda X, y: net.objective(X, y)[0], "
+    "lambda X, y: net.objective(X, y)[1], X, y, (net, 'W1 b1 W2 b2'))",
     (
         Mistake("dscores /= len(X)", "", SUM, "W1, b1, W2, b2"),
         Mistake("dhidden[hidden <= 0] = 0", "", slope("relu"), "W1, b1"),
@@ -778,20 +806,21 @@ UPDATES = Written(
     def loss(y, y_hat):
         return -np.mean(np.sum(y * np.log(y_hat), axis=1))
 
-    def step(x, y, W1, b1, W2, b2, lr=0.5):
+    def step(x, y, lr=0.5):
+        global W1, b1, W2, b2
         h, p = forward(x, W1, b1, W2, b2)
         e2 = (p - y) / len(x)
         gW2, gb2 = h.T @ e2, e2.sum(axis=0)
         e1 = e2 @ W2.T * (1 - h**2)
         W2, b2 = W2 - lr * gW2, b2 - lr * gb2
         W1, b1 = W1 - lr * (x.T @ e1), b1 - lr * e1.sum(axis=0)
-        return W1, b1, W2, b2
 
     W1, b1 = rng.normal(size=(3, 5)), np.zeros(5)
     W2, b2 = rng.normal(size=(5, 2)), np.zeros(2)
     x, y = rng.normal(size=(4, 3)), np.eye(2)[[0, 1, 1, 0]]
     """,
-    "check_gradients((forward, step), x, y, (W1, b1, W2, b2), loss=loss)",
+    "check_gradients(lambda x, y: loss(y, forward(x, W1, b1, W2, b2)[1]), step, x, y, "
+    "(sys.modules[__name__], 'W1 b1 W2 b2'), learning_rate=0.5)",
     (
         Mistake(
             "e1 = e2 @ W2.T * (1 - h**2)\n    W2, b2 = W2 - lr * gW2, b2 - lr * gb2",

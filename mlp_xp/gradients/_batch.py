@@ -9,7 +9,7 @@ import numpy as np
 
 from mlp_xp.errors import MlpXpError, kind_of
 
-_AXES = (
+AXES = (
     "give samples=-1 if samples are columns, or samples=None if their number is fixed"
 )
 
@@ -62,10 +62,10 @@ def as_batch(x: Any, y: Any, samples: int | None) -> Batch:
         return Batch(x, y, None)
     counts = [_length(values, samples) for values in (x, y) if values is not None]
     if counts[0] is None:
-        raise MlpXpError(f"x has no axis {samples}", remedy=_AXES, setting="samples")
+        raise MlpXpError(f"x has no axis {samples}", remedy=AXES, setting="samples")
     if len({*counts}) > 1:
         words = f"x has {counts[0]} samples, and y has {counts[1] or 'no such axis'}"
-        raise MlpXpError(words, remedy=_AXES, setting="samples")
+        raise MlpXpError(words, remedy=AXES, setting="samples")
     return Batch(x, y, samples)
 
 

@@ -1,6 +1,6 @@
 """The gradients of a program, compared with central differences and a twin."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from operator import attrgetter
 from typing import Any
@@ -56,11 +56,37 @@ class Comparison:
         """Whether central differences are precise enough for all gradients."""
         return all(row.is_clear for row in self.rows)
 
-    def findings(self) -> list[Finding]:
-        """Return the mistakes that explain wrong gradients."""
-        return self._findings() if self.wrong else []
+    @cached_property
+    def outcome(self) -> str:
+        """Whether all gradients are `right`, some are `wrong`, or `unclear`.
 
-    def is_right_along(self) -> bool:
+        Directions are quick, and mostly enough.
+        """
+        if self._is_right_along():
+            return "right"
+        if self.wrong:
+            return "wrong"
+        return "right" if self.is_clear else "unclear"
+
+    def report(
+        self, others: Sequence[str], repeated: Sequence[str] = ()
+    ) -> GradientCheck:
+        """Return the report, with the mistakes that explain wrong gradients."""
+        subject = self.subject
+        words = "your loss"
+        if subject.is_layer:
+            words = "the sum of the outputs times a random error"
+        return GradientCheck(
+            self.rows,
+            self._findings() if self.wrong else [],
+            subject.ignored,
+            [*others],
+            str(subject.twin or ""),
+            f"{words} {subject.point.words}".strip(),
+            [*repeated],
+        )
+
+    def _is_right_along(self) -> bool:
         """Return whether all gradients are right along a random direction."""
         for name, value in self.subject.parameters.items():
             array = self.reading.gradients[name]
@@ -182,12 +208,14 @@ class Comparison:
     def _is_clear(self, found: Difference, size: float) -> bool:
         """Return whether a tolerance is small enough to tell a mistake.
 
-        It is small relative to the array's gradient, or due to rounding only.
+        It is small relative to the array's largest gradient. A gradient of 0 may have
+        the rounding error of the loss.
         """
         subject = self.subject
         step = subject.eps ** (1 / 3)
-        rounding = min(16 * subject.rounding / step, subject.eps**0.5 * subject.size)
-        return found.tolerance <= max(step * size, rounding)
+        if size <= found.tolerance:
+            return found.tolerance <= 16 * subject.rounding / step
+        return found.tolerance <= subject.eps ** (1 / 6) * size
 
     def _doubtful(self, name: str, array: Array) -> list[Index]:
         """Return an entry in which a gradient may be wrong, or nothing.

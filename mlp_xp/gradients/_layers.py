@@ -9,7 +9,6 @@ such term. It keeps a logarithm finite where a probability is 0, as in log(p + 1
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -187,7 +186,8 @@ class Network(NamedTuple):
         if self.head.loss == "cross-entropy" and not best.spread <= noise:
             guarded = [self.head.guarded(z, self.targets) for z in logits]
             other = _ratio(losses, guarded)._replace(is_guarded=True)
-            best = min(best, other, key=attrgetter("spread"))
+            if other.spread <= noise:
+                best = other
         return best
 
 

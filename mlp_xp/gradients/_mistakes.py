@@ -61,16 +61,18 @@ def _products(*tables: Table) -> Iterator[tuple[Words, Array]]:
             yield words, math.prod(factors)
 
 
-def _numbers(twin: Twin) -> Table:
-    """Return factors of a gradient that depend on the number of samples."""
+def _numbers(twin: Twin, steps: Mapping[str, Array]) -> Table:
+    """Return factors of a gradient: numbers of samples, and of updates."""
     samples = len(twin.network.x)
+    table: Table = {"": [1]}
+    if steps:
+        table["the update is made twice"] = [2]
     if samples == 1:
-        return {"": [1]}
+        return table
     # At most 2 is a mean, as np.mean((p - t) ** 2) is twice the mean of half squares.
     if twin.factor * samples > 2.5:
-        return {"": [1], "a mean over the batch that should be a sum": [1 / samples]}
-    return {
-        "": [1],
+        return table | {"a mean over the batch that should be a sum": [1 / samples]}
+    return table | {
         "a sum over the batch that should be a mean": [samples],
         "divided by the number of samples twice": [1 / samples],
     }
@@ -102,7 +104,7 @@ def _slopes(name: str, z: Array) -> Table:
     return table
 
 
-def _last_errors(twin: Twin) -> list[Table]:
+def _last_errors(twin: Twin, steps: Mapping[str, Array]) -> list[Table]:
     """Return the factors of the error of the last layer."""
     head, t, z = twin.network.head, twin.network.targets, twin.z[-1]
     samples, outputs = t.shape
@@ -110,7 +112,7 @@ def _last_errors(twin: Twin) -> list[Table]:
     means: Table = {"": [1]}
     if outputs > 1:
         means["a sum over the outputs that should be a mean"] = [outputs]
-    scales = [_SIGNS, _numbers(twin)]
+    scales = [_SIGNS, _numbers(twin, steps)]
     if head.loss == "squared error":
         squares: Table = {
             "": [1],
@@ -142,6 +144,8 @@ def _last_errors(twin: Twin) -> list[Table]:
     if link == "softmax":
         labels = t.argmax(axis=1, keepdims=True)
         table["the labels are not one-hot"] = [twin.factor * (p - labels)]
+        words = "each label counts for all samples: use p[np.arange(len(p)), y] -= 1"
+        table[words] = [twin.factor * (p - t.max(axis=0))]
         words = "the derivative of sigmoid instead of softmax"
         table[words] = [-twin.factor * t * (1 - p)]
     return [table, *scales]
@@ -216,18 +220,20 @@ def _findings(names: tuple[str, ...], alike: list[Words]) -> Iterator[Finding]:
             yield Finding(names, (word,))
 
 
-def _gradients(twin: Twin, name: str, error: Array) -> list[Table]:
+def _gradients(
+    twin: Twin, name: str, error: Array, steps: Mapping[str, Array]
+) -> list[Table]:
     """Return the factors of a gradient, for an error of its layer.
 
     The gradient of the inputs x is the error below the first layer.
     """
     weights = twin.network.plan.weights
     if name == "x":
-        return [{"": [error]}, _numbers(twin)]
+        return [{"": [error]}, _numbers(twin, {})]
     table = _biases(error)
     if name in weights:
         table = _weights(twin, weights.index(name), error)
-    return [table, _SIGNS, _numbers(twin)]
+    return [table, _SIGNS, _numbers(twin, steps)]
 
 
 def _shaped(twin: Twin, name: str, array: Array) -> Array:
@@ -244,6 +250,7 @@ def _best_explanations(
     twin: Twin,
     errors: list[Table],
     arrays: Mapping[str, Array],
+    steps: Mapping[str, Array],
     same: Same,
     zeros: Container[str],
     right: Container[str],
@@ -256,7 +263,7 @@ def _best_explanations(
             continue  # with a mistake in the error, no gradient would be right
         gradients: dict[str, list[Words]] = {}
         for name, array in arrays.items():
-            tables = _gradients(twin, name, error)
+            tables = _gradients(twin, name, error, steps)
             gradients[name] = []
             if name not in zeros:
                 gradients[name] = _explained(tables, array, same)
@@ -274,7 +281,7 @@ def _with_own_error(
     """
     table: Table = {}
     for words, error in _products(*errors):
-        terms, *_ = _gradients(twin, name, error)
+        terms, *_ = _gradients(twin, name, error, {})
         table.setdefault(" and ".join(words), []).extend(terms[""])
     return _explained([table], array, same)
 
@@ -300,12 +307,12 @@ def explain(
     left = {name: _shaped(twin, name, array) for name, array in found.items()}
     statements: list[tuple[list[str], list[Words]]] = []
     explained: set[str] = set()
-    errors = _last_errors(twin)
+    errors = _last_errors(twin, steps)
     for i in reversed(range(-1, len(plan.weights))):
         affected = list(left)  # by a mistake in the error of this layer
         names = plan.names(i) if i >= 0 else affected
         arrays = {name: left.pop(name) for name in names}
-        best = _best_explanations(twin, errors, arrays, same, zeros, right)
+        best = _best_explanations(twin, errors, arrays, steps, same, zeros, right)
         chosen = best[0]
         in_error = [each.words for each in best if each.gradients == chosen.gradients]
         # Without a bias, a sign may be wrong in the error or in the gradient.

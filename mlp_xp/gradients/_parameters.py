@@ -1,7 +1,8 @@
 """The arrays that a caller names, and their gradients in the same structure.
 
 A structure is an array, or a list, a tuple or a dictionary of structures, or a pair
-`(object, "W b")` of attributes with structures. `Leaf` and `Branch` form its tree.
+`(object, "W b")` of attributes with structures. In `(globals(), "W b")`, these are the
+items of a dictionary. `Leaf` and `Branch` form its tree.
 """
 
 import inspect
@@ -159,10 +160,10 @@ class Branch:
     def read(self, now: Any) -> dict[str, Array]:
         """Return the arrays that are at these places now."""
         found = {}
+        holder = now if self.holder is None else self.holder
         for key, child in self.children.items():
-            is_attribute = self.holder is not None
-            item = getattr(self.holder, key) if is_attribute else now[key]
-            found |= child.read(item)
+            is_attribute = isinstance(key, str) and not isinstance(holder, Mapping)
+            found |= child.read(Place(holder, key, is_attribute).get())
         return found
 
     def match(self, found: Any) -> dict[str, Array]:
@@ -209,7 +210,7 @@ class Branch:
                 found |= child.stored(pattern)
                 continue
             name = pattern.replace("{}", key)
-            found |= child.match(_attribute(self.holder, name, "stored"))
+            found |= child.match(_get(self.holder, name, "stored"))
         return found
 
 
@@ -236,11 +237,11 @@ def as_numbers(value: Any, name: str) -> Array:
     return array
 
 
-def _attribute(holder: Any, name: str, setting: str) -> Any:
-    """Return an attribute, or raise an error that names its object."""
+def _get(holder: Any, name: str, setting: str) -> Any:
+    """Return an attribute or an item, or raise an error that names its object."""
     try:
-        return getattr(holder, name)
-    except AttributeError as error:
+        return Place(holder, name, not isinstance(holder, Mapping)).get()
+    except (AttributeError, KeyError) as error:
         words = f"{kind_of(holder)} has no {name!r}"
         raise MlpXpError(words, setting=setting) from error
 
@@ -266,9 +267,10 @@ def _attributes(name: str, pair: tuple[Any, str]) -> Branch:
     holder, names = pair
     children: dict[Any, Node] = {}
     for key in names.split():
-        value = _attribute(holder, key, "parameters")
+        value = _get(holder, key, "parameters")
         path = f"{name}.{key}".lstrip(".")
-        children[key] = _tree(path, value, Place(holder, key, True))
+        place = Place(holder, key, not isinstance(holder, Mapping))
+        children[key] = _tree(path, value, place)
     return Branch(name, pair, None, children, holder)
 
 
@@ -359,10 +361,7 @@ class Parameters:
         own = [leaf._value for leaf in self._leaves]
         found = {}
         for branch in self._root.branches():
-            for key in dir(branch.holder) if branch.holder is not None else []:
-                value = inspect.getattr_static(branch.holder, key)
-                if isinstance(value, MemberDescriptorType):  # of __slots__
-                    value = getattr(branch.holder, key, None)
+            for key, value in _held(branch.holder).items():
                 arrays = []
                 for each in _arrays_in(value, []):
                     if not any(np.shares_memory(each, array) for array in own):
@@ -370,6 +369,21 @@ class Parameters:
                 if arrays:
                     found[f"{branch.name}.{key}".lstrip(".")] = arrays
         return found
+
+
+def _held(holder: Any) -> dict[str, Any]:
+    """Return the items of a dictionary, or the attributes of an object."""
+    if holder is None:
+        return {}
+    if isinstance(holder, Mapping):
+        return {**holder}
+    found = {}
+    for key in dir(holder):
+        value = inspect.getattr_static(holder, key, None)
+        if isinstance(value, MemberDescriptorType):  # of __slots__
+            value = getattr(holder, key, None)
+        found[key] = value
+    return found
 
 
 def _inputs(found: list[Any]) -> dict[str, Array]:

@@ -19,7 +19,8 @@ from mlp_xp.gradients._parameters import Parameters, Values, as_numbers
 
 _AS_LAYER = "without y, the code is a layer: loss(x) and gradients(x, error)"
 _IN_PLACE = (
-    "update arrays in place, as in W -= rate * dW, or give parameters=(object, 'W b')"
+    "update arrays in place, as in W -= rate * dW, or name their places, as in "
+    "parameters=(globals(), 'W b')"
 )
 
 
@@ -29,6 +30,17 @@ class Reading(NamedTuple):
     gradients: dict[str, Array]
     steps: Mapping[str, Array] = MappingProxyType({})
     """Before - after, if the gradients are read from an update."""
+
+
+class Point(NamedTuple):
+    """A batch and values of the parameters, at which a program is checked."""
+
+    batch: Batch
+    values: Values
+    words: str = ""
+    """The point in words, such as `with one sample fewer`."""
+    cause: str = ""
+    """The usual cause of a gradient that is wrong there, and right elsewhere."""
 
 
 class Code:
@@ -41,9 +53,12 @@ class Code:
         parameters: Parameters,
         rate: float | None,
         stored: str | None,
+        samples: int,
     ) -> None:
         self.loss, self.gradients = loss, gradients
         self.parameters, self.rate, self.stored = parameters, rate, stored
+        self.samples = samples
+        """The number of samples that the caller gives."""
         self._called: set[str] = set()
 
     def call(self, name: str, *arguments: Any) -> Any:
@@ -60,14 +75,15 @@ class Code:
 
 
 class Subject:
-    """A program at some values of its parameters, for a batch."""
+    """A program at a point."""
 
-    def __init__(self, code: Code, batch: Batch, point: Values) -> None:
-        self.code, self.batch, self._point = code, batch, point
-        self.is_layer = batch.y is None
+    def __init__(self, code: Code, point: Point) -> None:
+        self.code, self.point = code, point
+        self.batch, self._values = point.batch, point.values
+        self.is_layer = self.batch.y is None
         self.random = np.random.default_rng(0)
         self._outputs, _ = self._run({})
-        self.targets: Any = batch.y
+        self.targets: Any = self.batch.y
         """The targets, or the error of a layer."""
         if self.is_layer:
             random = np.random.default_rng(7)
@@ -77,23 +93,26 @@ class Subject:
         self.parameters = self._compared()
         """The arrays with gradients, and the inputs x of a layer."""
         self.eps = self._eps()
-        self.moved = moved(self.parameters, 0.01, self.random)
-        """The parameters, moved by about 1 %."""
         self.ignored = self._without_effect()
         """Parameters without an effect on the loss."""
         self.rounding = self._rounding()
 
-    def elsewhere(self) -> tuple[Batch, Values]:
-        """Return the batch and the values of the parameters, moved by about 1 %."""
-        point = {**self._point, **self.moved}
-        x = point.pop("x", self.batch.x) if self.is_layer else self.batch.x
-        return self.batch._replace(x=x), point
+    def moved_point(self) -> Point:
+        """Return a point with parameters moved by about 1 %."""
+        values = {**self._values, **moved(self.parameters, 0.01, self.random)}
+        x = values.pop("x", self.batch.x) if self.is_layer else self.batch.x
+        return Point(
+            self.batch._replace(x=x),
+            values,
+            "at parameters moved by 1 %",
+            "variables of an earlier run, or weights of 0?",
+        )
 
     def _run(self, values: Values) -> tuple[Array, tuple[Any, Any]]:
         """Return the loss or the outputs of a layer, and the arguments of the call."""
-        point = {**self._point, **values}
-        x = point.pop("x", self.batch.x) if self.is_layer else self.batch.x
-        self.code.parameters.write(point)
+        values = {**self._values, **values}
+        x = values.pop("x", self.batch.x) if self.is_layer else self.batch.x
+        self.code.parameters.write(values)
         x, y = copy.deepcopy((x, self.batch.y))
         found = self.code.call("loss", *((x,) if self.is_layer else (x, y)))
         return self._as_result(found), (x, y)
@@ -136,7 +155,7 @@ class Subject:
             remedy = "give smaller parameters or inputs"
             raise MlpXpError(f"is {value}", remedy=remedy, setting="loss")
         for name, now in self.code.parameters.read().items():
-            if not np.array_equal(now, self._point[name]):
+            if not np.array_equal(now, self._values[name]):
                 raise MlpXpError(f"changes {name!r}", setting="loss")
         if self.loss({}) != value:
             raise MlpXpError(
@@ -157,13 +176,20 @@ class Subject:
             )
         again = self._read()
         for name, array in reading.gradients.items():
-            if not np.array_equal(array, again.gradients[name], equal_nan=True):
+            if not self._is_same(array, again.gradients[name]):
                 raise MlpXpError(
                     f"gives another gradient of {name!r} in a second call",
                     remedy="clear sums of earlier calls, and return no momentum",
                     setting="gradients",
                 )
         return reading
+
+    def _is_same(self, one: Array, other: Array) -> bool:
+        """Return whether two gradients are equal, up to another order of sums."""
+        if one.shape != other.shape:
+            return False
+        rounding = 1e-6 * np.max(np.abs(one), initial=0.0)
+        return np.allclose(one, other, rtol=0, atol=rounding, equal_nan=True)
 
     def _read(self) -> Reading:
         """Call the gradients right after the loss."""
@@ -173,7 +199,7 @@ class Subject:
         after = self.code.parameters.read()
         changed = []
         for name, array in after.items():
-            if not np.array_equal(array, self._point[name], equal_nan=True):
+            if not np.array_equal(array, self._values[name], equal_nan=True):
                 changed.append(name)
         if self.code.rate is None:
             if changed:
@@ -190,7 +216,7 @@ class Subject:
             gradients = self.code.parameters.match_inputs(returned)
         steps = {}
         for name, array in after.items():
-            steps[name] = self._point[name] - array
+            steps[name] = self._values[name] - array
             gradients[name] = steps[name] / self.code.rate
         return Reading(gradients, steps)
 
@@ -206,13 +232,13 @@ class Subject:
 
     def _compared(self) -> dict[str, Array]:
         """Return the arrays with gradients. They include the inputs of a layer."""
-        found = {name: array for name, array in self._point.items() if name != "x"}
+        found = {name: array for name, array in self._values.items() if name != "x"}
         if "x" not in self.reading.gradients or not self.is_layer:
             if not found:
                 raise MlpXpError(
                     "names no array", remedy="give arrays, as in W=W", setting="parameters"
                 )
-            return {**self._point}
+            return {**self._values}
         x = self.batch.x
         if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
             raise MlpXpError(
@@ -232,7 +258,7 @@ class Subject:
     def _without_effect(self) -> list[str]:
         """Return the parameters on which the loss does not depend."""
         ignored = []
-        for name, other in self.moved.items():
+        for name, other in moved(self.parameters, 0.01, self.random).items():
             if self.loss({name: other}) == self.value:
                 ignored.append(name)
         return ignored
@@ -241,8 +267,8 @@ class Subject:
         """Return eps_f, the absolute rounding error of the loss."""
         losses = neighbours(self.loss, self.parameters, self.eps, self.random)
         rounding = rounding_error(losses, self.eps)
-        change = abs(self.loss(self.moved) - self.value)
-        has_steps = len({*losses}) == 1 and change > self.eps**0.5 * abs(self.value)
+        change = self.loss(moved(self.parameters, 0.01, self.random)) - self.value
+        has_steps = len({*losses}) == 1 and abs(change) > self.eps**0.5 * abs(self.value)
         if has_steps or rounding > self.eps**0.5 * self.size:
             raise MlpXpError(
                 "has few digits, or does not change near these parameters",

@@ -1,35 +1,23 @@
 """`check_gradients` and `assert_gradients`."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from math import isfinite
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mlp_xp.errors import MlpXpError, check_type
-from mlp_xp.gradients._batch import Batch, as_batch
+from mlp_xp.gradients._batch import AXES, as_batch
 from mlp_xp.gradients._comparison import Comparison
 from mlp_xp.gradients._differences import moved
 from mlp_xp.gradients._mistakes import Finding
-from mlp_xp.gradients._parameters import Parameters, Values
+from mlp_xp.gradients._parameters import Parameters
 from mlp_xp.gradients._report import GradientCheck
-from mlp_xp.gradients._subject import Code, Subject
+from mlp_xp.gradients._subject import Code, Point, Subject
 
 _RESERVED = ("x", "y", "loss", "gradients")
-_MOVED = "at parameters moved by 1 %"
-_STALE = "variables of an earlier run?"
-
-
-class Place(NamedTuple):
-    """A batch and values of the parameters, at which a program is checked."""
-
-    words: str
-    """The place in words, such as `with one sample fewer`."""
-    batch: Batch
-    point: Values
-    cause: str = ""
-    """The usual reason for a gradient that is right elsewhere and wrong here."""
+_MOVES = 3
 
 
 def check_gradients(
@@ -64,11 +52,11 @@ def check_gradients(
     arrays = Parameters(parameters, named)
     if "x" in arrays.before and y is None:
         raise MlpXpError("is the input of a layer", setting="x")
-    code = Code(loss, gradients, arrays, learning_rate, stored)
     batch = as_batch(x, y, samples)
+    code = Code(loss, gradients, arrays, learning_rate, stored, batch.samples)
     with np.errstate(all="ignore"):
         try:
-            return _check(code, Place("", batch, arrays.before))
+            return _check(code, Point(batch, arrays.before))
         finally:
             arrays.put_back()
 
@@ -89,93 +77,84 @@ def assert_gradients(
         raise AssertionError(str(report))
 
 
-def _check(code: Code, place: Place) -> GradientCheck:
-    """Check a program at a place, and again at others if it is right there."""
-    here = _compare(code, place)
-    others = _others(code, here.subject)
-    batch, point = here.subject.elsewhere()
-    there = Place(_MOVED, batch, point, f"({_STALE[:-1]}, or weights of 0?)")
+def _check(code: Code, start: Point) -> GradientCheck:
+    """Check a program at a point, and again at others if it is right there."""
+    here = _compare(code, start)
+    others = _other_arrays(here.subject)
     if here.wrong:
-        return _report(here, place, others)
-    if not here.is_clear:
-        place = there
-        here = _compare(code, place)
-        if here.wrong or not here.is_clear:
-            return _report(here, place, others)
+        return here.report(others)
+    shown = there = _compare_moved(code, here)
+    if here.is_clear:
+        shown = here
+    elif there.wrong or not there.is_clear:
+        return there.report(others)
     repeated = []
-    for other in [there, *_other_samples(there)]:
-        if other is place:
-            continue
-        again = _compare(code, other)
-        if again.is_right_along():
-            repeated.append(other.words)
-        elif again.wrong:
-            report = _report(again, other, others)
-            words = f"right elsewhere, wrong {other.words} {other.cause}"
+    for again in (there, *_compare_other_samples(code, there)):
+        place = again.subject.point
+        if again.outcome == "wrong":
+            report = again.report(others)
+            words = f"right elsewhere, wrong {place.words} ({place.cause})"
             report.findings[:] = [Finding(again.wrong, (words,))]
             return report
-        elif again.is_clear:
-            repeated.append(other.words)
-    report = _report(here, place, others)
-    report.repeated[:] = repeated
-    return report
+        if again.outcome == "right" and again is not shown:
+            repeated.append(place.words)
+    return shown.report(others, repeated)
 
 
-def _other_samples(place: Place) -> Iterator[Place]:
-    """Yield a place with one sample replaced, and one with a sample fewer."""
-    batch = place.batch
-    if batch.samples > 1:
-        words = "with one sample replaced"
-        yield Place(words, batch.replaced(), place.point, f"({_STALE})")
-        words = "with one sample fewer"
-        cause = "(a fixed number of samples?)"
-        yield Place(words, batch.shortened(), place.point, cause)
+def _compare_moved(code: Code, here: Comparison) -> Comparison:
+    """Compare at parameters moved by 1 %, and at most twice at others if unclear."""
+    for _ in range(_MOVES):
+        there = _compare(code, here.subject.moved_point())
+        if there.outcome != "unclear":
+            break
+    return there
 
 
-def _compare(code: Code, place: Place) -> Comparison:
-    """Run a program at a place, and say where if it fails."""
+def _compare_other_samples(code: Code, there: Comparison) -> Iterator[Comparison]:
+    """Compare with one sample replaced, and with one sample fewer."""
+    point = there.subject.point
+    if point.batch.samples > 1:
+        yield _compare(
+            code,
+            point._replace(
+                batch=point.batch.replaced(),
+                words="with one sample replaced",
+                cause="variables of an earlier run?",
+            ),
+        )
+        yield _compare(
+            code,
+            point._replace(
+                batch=point.batch.shortened(),
+                words="with one sample fewer",
+                cause="a fixed number of samples?",
+            ),
+        )
+
+
+def _compare(code: Code, point: Point) -> Comparison:
+    """Run a program at a point, and say where if it fails."""
     try:
-        return Comparison(Subject(code, place.batch, place.point))
+        return Comparison(Subject(code, point))
     except MlpXpError as error:
-        if place.words:
-            error.fault = f"{error.fault}, {place.words}"
-            if "fewer" in place.words:
-                error.remedy = (
-                    "give samples=-1 if samples are columns, or samples=None if their "
-                    "number is fixed"
-                )
+        if point.words:
+            error.fault = f"{error.fault}, {point.words}"
+        if point.batch.samples < code.samples:
+            error.remedy = AXES
         raise
 
 
-def _others(code: Code, subject: Subject) -> list[str]:
+def _other_arrays(subject: Subject) -> list[str]:
     """Return other attributes of the objects, on whose arrays the loss depends."""
     others = []
-    for name, arrays in code.parameters.others().items():
-        before = [array.copy() for array in arrays]
-        values = {str(i): array for i, array in enumerate(before)}
+    for name, arrays in subject.code.parameters.others().items():
+        before = {str(i): array.copy() for i, array in enumerate(arrays)}
         try:
-            for i, value in moved(values, 0.01, subject.random).items():
+            for i, value in moved(before, 0.01, subject.random).items():
                 arrays[int(i)][...] = value
             if subject.loss({}) != subject.value:
                 others.append(name)
         finally:
-            for array, value in zip(arrays, before, strict=True):
-                array[...] = value
+            for i, value in before.items():
+                arrays[int(i)][...] = value
     return others
-
-
-def _report(comparison: Comparison, place: Place, others: list[str]) -> GradientCheck:
-    """Return the report of a comparison."""
-    subject = comparison.subject
-    words = "your loss"
-    if subject.is_layer:
-        words = "the sum of the outputs times a random error"
-    return GradientCheck(
-        comparison.rows,
-        comparison.findings(),
-        subject.ignored,
-        others,
-        str(subject.twin or ""),
-        f"{words} {place.words}".strip(),
-        [],
-    )
