@@ -8,6 +8,7 @@ import copy
 import math
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,10 @@ from nbformat import NotebookNode
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 NOTEBOOKS = sorted({*DOCS.rglob("*.ipynb")} - {*DOCS.glob("*.zh.ipynb")})
+# Beside the notebooks of the lesson, which import it.
+CHECKS = DOCS / "lesson" / "checks.py"
+# Stored without outputs: they name the mistakes that students are to find.
+WITHOUT_OUTPUTS = [path for path in NOTEBOOKS if path.stem.startswith("break_and_")]
 PATIENCE = 300  # seconds, for a cell that takes a few
 # A cell whose numbers depend on the machine has this tag. Its text is compared without
 # them.
@@ -42,6 +47,7 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """
     done, current = copy.deepcopy(notebook), folder / "current"
     current.mkdir()
+    shutil.copy(CHECKS, current)
     places = {
         "JUPYTER_DATA_DIR": "data",
         "JUPYTER_CONFIG_DIR": "config",
@@ -87,6 +93,15 @@ def clean(notebook: NotebookNode) -> NotebookNode:
                 output.metadata = NotebookNode()
             if output.output_type == "error":
                 output.traceback = [f"{output.ename}: {output.evalue}"]
+    return notebook
+
+
+def without_outputs(notebook: NotebookNode) -> NotebookNode:
+    """Return a notebook as it is before it is executed."""
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     return notebook
 
 
@@ -161,6 +176,8 @@ def main(names: list[str]) -> None:
     for path in [Path(name) for name in names] or NOTEBOOKS:
         with tempfile.TemporaryDirectory() as folder:
             done = execute(read(path), Path(folder))
+        if path.resolve() in WITHOUT_OUTPUTS:
+            done = without_outputs(done)
         nbformat.write(done, path)
         print(path)
         for other in path.parent.glob(f"{path.stem}.zh.ipynb"):
