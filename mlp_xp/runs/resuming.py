@@ -48,10 +48,10 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_ended(run: RunFolder) -> None:
-    """Raise RunError if a file of a run that has ended is damaged.
+    """Raise RunError if a run that has ended is damaged.
 
-    The files with checksums are read, and the settings in config.json are compared with
-    the settings in the checkpoint.
+    Its model, checkpoint, result and training rows are read, and the settings of
+    training in config.json are compared with those in the checkpoint.
     """
     saved = read_settings(run.path / CHECKPOINT)
     check_unchanged(saved, run.settings(), run.path / CONFIG)
