@@ -2,40 +2,37 @@
 
 import contextlib
 import copy
+import importlib
 import re
 import sys
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType
+from types import CodeType, MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 
-from mlp_xp.backends.foreign import find
-from mlp_xp.backends.library import LibraryBackend
-from mlp_xp.backends.opening import open_library
-from mlp_xp.backends.settings import restored
-from mlp_xp.errors import MlpXpError, check_type, kind_of, one_line
-from mlp_xp.parity import _answers
-from mlp_xp.parity._answers import answering, class_of
-from mlp_xp.parity._bounds import Bound, Reference, Verdict
-from mlp_xp.parity._judge import mismatch
-from mlp_xp.parity._operators import SYMBOLS
-from mlp_xp.parity.operations import Operation
-from mlp_xp.parity.reproducer import write_reproducer
-from mlp_xp.parity.tracer import (
-    BACKENDS,
-    PARITY,
+from array_lockstep.answers import Kind, class_of, copies_of_compat, replacements
+from array_lockstep.bounds import Bound, Reference, Verdict
+from array_lockstep.errors import LockstepError, check_type, kind_of, one_line
+from array_lockstep.judge import mismatch
+from array_lockstep.libraries import KNOWN, Library, find, open_library
+from array_lockstep.operations import Operation
+from array_lockstep.operators import SYMBOLS
+from array_lockstep.quiet import quiet
+from array_lockstep.reproducer import write_reproducer
+from array_lockstep.running import Call, active, enter, leave, tracing
+from array_lockstep.tracer import (
     LibraryCall,
     Namespace,
     Traced,
     Tracer,
     caller,
+    calls_library,
     is_array,
     leaves,
     line_text,
@@ -66,11 +63,6 @@ _WORDS = {
     "unjudged": "not judged",
     "differs": "the result",
 }
-_FAR = (
-    "  but the result has less than half of NumPy's digits, though each operation is "
-    "right: see whether `y = x; y += 1` makes a new array here, or whether rounding, a "
-    "sign, chance or another branch decides"
-)
 _IN_COMPAT = re.compile(r"[\\/]array_api_compat[\\/]")
 _ON_HOST = (np.ndarray, np.generic, bool, int, float, complex)
 
@@ -129,8 +121,6 @@ class Run:
     """The value of the program, with the library's own arrays."""
     end: str = ""
     """How far the result lies from NumPy's whole run, in words."""
-    distance: float = 0.0
-    """The distance in `end`, where 1 means half of the digits."""
     operations: int = 0
     """The number of judged operations."""
     seconds: float = 0.0
@@ -138,20 +128,7 @@ class Run:
     exception: BaseException | None = None
     """The exception of `error`."""
     reproducer: str = ""
-    """The outcome of the reproducer, if one was asked for."""
-
-    @property
-    def is_far(self) -> bool:
-        """Whether right operations leave less than half of the digits of the result.
-
-        Other findings would explain this. It is not a finding itself, because right
-        programs have such results too. Examples are `x - x * 3 / 3`, which is rounding
-        alone, singular vectors of either sign, and the solution for an ill-conditioned
-        matrix.
-        """
-        explained = self.deviations or self.error or self.unjudged or self.outside
-        branched = self.transfers or self.syncs or self.escaped
-        return self.distance > 1 and not (explained or branched)
+    """The command that runs the reproducer, or why there is none."""
 
     @property
     def verdict(self) -> str:
@@ -176,8 +153,6 @@ class Run:
 
     def __str__(self) -> str:
         lines = [self.verdict]
-        if self.is_far:
-            lines.append(_FAR)
         for kind, words in _WORDS.items():
             records = self.findings(kind)
             if kind == "deviations" or (kind == "error" and not self.deviations):
@@ -193,21 +168,18 @@ class Run:
 class ProgramTracer(Tracer):
     """A tracer of any program. It keeps the findings by kind."""
 
-    go_betweens = (*Tracer.go_betweens, PARITY, BACKENDS)
-
-    backend: LibraryBackend
-
-    def __init__(self, backend: LibraryBackend, program: Any) -> None:
-        super().__init__(backend)
+    def __init__(self, library: Library, program: Any) -> None:
+        super().__init__(library)
         self.program: CodeType | None = getattr(program, "__code__", None)
         """The code of the program. Its file may belong to the library."""
-        self.when = "in the program"
         self.records: dict[str, dict[tuple[str, ...], Record]] = {}
         self.judged = 0
         """The number of judged operations."""
-        zero = backend.xp.asarray(0.0)
+        self.kinds: dict[type, Kind] = {}
+        """The classes of traced arrays for classes of the library."""
+        zero = library.xp.asarray(0.0)
         self._kind = type(zero)
-        self.names_another = _is_another(backend.xp, zero)  # type: ignore[misc]
+        self.names_another = _is_another(library.xp, zero)  # type: ignore[misc]
         names = (self._kind.__module__, self.xp.__name__)
         modules = {name.partition(".")[0] for name in names}
         for module in modules & sys.modules.keys():
@@ -222,14 +194,16 @@ class ProgramTracer(Tracer):
 
     def wrap(self, array: Any) -> Traced:
         """Return an array that answers as the library's own."""
-        kind: Any = type(array)
-        return class_of(kind, self.backend)(array, self)
+        own: Any = type(array)
+        if own not in self.kinds:
+            self.kinds[own] = class_of(own)
+        return self.kinds[own](array, self)
 
     def namespace_of(self, array: Traced, api_version: str | None) -> Namespace:
         """Return the namespace from an array, as of the library's own array."""
         own = getattr(array.array, "__array_namespace__", None)
-        xp = own(api_version=api_version) if own else self.backend.xp
-        return xp if _answers.is_over(self) else self.answer(xp)
+        xp = own(api_version=api_version) if own else self.library.xp
+        return xp if self.is_over else self.answer(xp)
 
     def notice(self, kind: str, event: str) -> None:
         """Keep an event, unless array_api_compat or the library itself causes it."""
@@ -243,27 +217,25 @@ class ProgramTracer(Tracer):
 
     def call(self, call: LibraryCall) -> Any:
         """See `Tracer.call`. Questions of the library itself are not answered."""
-        tracer = _answers.active()
+        tracer = active()
         # An array or a namespace may be left from an earlier run.
         if tracer is not self and tracer is not None:
             return tracer.call(call)
-        is_abstract = any(map(self._is_abstract, leaves((call.args, call.kwargs))))
-        if is_abstract and tracer:
+        if self.is_over:
+            return call.untraced()
+        if any(map(self._is_abstract, leaves((call.args, call.kwargs)))):
             self.notice("escaped", call.name)
-        if is_abstract or tracer is None:
             return call.untraced()
         if any(type(x) is np.ndarray for x in call.args):
             self.is_shared = True
             if call.name in SYMBOLS and self._kind is not np.ndarray:
                 self.notice("outside", f"array {SYMBOLS[call.name]} numpy.ndarray")
-        watcher, was_calling = sys.gettrace(), self.is_calling
-        sys.settrace(None)
-        self.is_calling = True
-        try:
-            return super().call(call)
-        finally:
-            self.is_calling = was_calling
-            sys.settrace(watcher)
+        with self.lock:
+            token = calls_library.set(True)
+            try:
+                return super().call(call)
+            finally:
+                calls_library.reset(token)
 
     def _is_abstract(self, x: Any) -> bool:
         """Return whether x stands for an array, as in a function transformed by JAX."""
@@ -307,12 +279,13 @@ class ProgramTracer(Tracer):
             self._keep("upcasts", record)
 
     def _keep(self, kind: str, record: Record) -> None:
-        records = self.records.setdefault(kind, {})
         key = (record.name, record.place)
-        known = records.get(key)
-        if known:
-            record = known._replace(times=known.times + 1)
-        records[key] = record
+        with self.lock:
+            records = self.records.setdefault(kind, {})
+            known = records.get(key)
+            if known:
+                record = known._replace(times=known.times + 1)
+            records[key] = record
 
 
 def lockstep(
@@ -328,7 +301,7 @@ def lockstep(
 
     NumPy repeats every function and operator of the standard on the same operands. So
     errors do not add up, and the first deviation is the cause. Bounds are derived: see
-    `mlp_xp.parity._bounds`. Global settings of the library, such as 64-bit floats of
+    `array_lockstep.bounds`. Global settings of the library, such as 64-bit floats of
     JAX, are restored at the end.
 
     Args:
@@ -347,8 +320,7 @@ def lockstep(
         The findings. `print` shows the verdict in the first line.
 
     Raises:
-        BackendError: The library or the device is not available.
-        MlpXpError: The library lacks the dtype of an argument.
+        LockstepError: The library or the device is not available, or it lacks the dtype of an argument.
 
     Examples:
         >>> import array_api_compat
@@ -364,37 +336,61 @@ def lockstep(
     """
     check_type(args, Sequence, "args", "give a tuple, as in (x,)")
     check_type(kwargs, Mapping | None, "kwargs", "give a dictionary")
-    given = dict(kwargs or {})
-    with restored(library), warnings.catch_warnings():
-        backend = open_library(library, device)
-        tracer = ProgramTracer(backend, function)
-        run = Run(f"{backend.name} {backend.version}")
-        own_function, own_args = _copied((function, (tuple(args), given)))
-        moved = _moved((tuple(args), given), tracer, on_device=device is not None)
-        start = time.perf_counter()
-        raised = None
-        with answering(tracer):
-            try:
-                positional, named = moved
-                result = function(*positional, **named)
-            except (Exception, SystemExit) as error:
-                run.exception = error
-                raised = _operation_behind(error, tracer)
-                run.error = _error_record(error, tracer, raised)
-        run.seconds = time.perf_counter() - start
-        for kind, records in tracer.records.items():
-            setattr(run, kind, list(records.values()))
-        run.operations = tracer.judged
-        if run.error is None:
-            run.result = map_tree(unwrapped, result)
-            run.end, is_fault, run.distance = _compare_ends(
-                own_function, own_args, run.result, backend
-            )
-            if is_fault:
-                run.differs.append(Record("result", run.end, "the end of the program"))
-        shown = next(iter(tracer.deviating.values()), raised)
-        if reproducers is not None and shown:
-            run.reproducer = write_reproducer(backend, shown, Path(reproducers))
+    call = Call()
+    try:
+        _load(library)
+        enter(call, replacements)
+        opened = open_library(library, device)
+        tracer = ProgramTracer(opened, function)
+        return run_under(tracer, function, args, kwargs or {}, reproducers)
+    finally:  # twice, because Ctrl-C may interrupt the first time
+        try:
+            leave(call)
+        finally:
+            leave(call)
+
+
+def _load(library: Any) -> None:
+    """Import a library that has a name, so that its settings are restored."""
+    if isinstance(library, str) and library in KNOWN:
+        with contextlib.suppress(Exception):  # opening it reports the fault
+            importlib.import_module(library.replace("-", "_"))
+
+
+def run_under(
+    tracer: ProgramTracer,
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] = MappingProxyType({}),
+    reproducers: str | Path | None = None,
+) -> Run:
+    """Run a program under a tracer, and then as a whole on NumPy."""
+    library, given, raised = tracer.library, (tuple(args), dict(kwargs)), None
+    run = Run(str(library))
+    own_function, own_args = _copied((function, given))
+    positional, named = _moved(given, library, tracer.wrap)
+    copies_of_compat()
+    start = time.perf_counter()
+    with tracing(tracer):
+        try:
+            result = function(*positional, **named)
+        except (Exception, SystemExit) as error:
+            run.exception = error
+            raised = _operation_behind(error, tracer)
+            run.error = _error_record(error, tracer, raised)
+    copies_of_compat()
+    run.seconds = time.perf_counter() - start
+    for kind, records in tracer.records.items():
+        setattr(run, kind, list(records.values()))
+    run.operations = tracer.judged
+    if run.error is None:
+        run.result = map_tree(unwrapped, result)
+        run.end, is_fault = _compare_ends(own_function, own_args, run.result, library)
+        if is_fault:
+            run.differs.append(Record("result", run.end, "the end of the program"))
+    shown = next(iter(tracer.deviating.values()), raised)
+    if reproducers is not None and shown:
+        run.reproducer = write_reproducer(library, shown, Path(reproducers))
     return run
 
 
@@ -425,7 +421,7 @@ def assert_lockstep(
         AssertionError: There are other findings, or no judged operation. The first line
             is the verdict.
         ValueError: `allow` has an unknown kind, or a text in place of a list.
-        BackendError: The library or the device is not available.
+        LockstepError: The library or the device is not available.
 
     Examples:
         >>> def root(x):
@@ -495,26 +491,25 @@ def _copied(tree: Any) -> Any:
     return map_tree(copied, tree)
 
 
-def _moved(tree: Any, tracer: Tracer, *, on_device: bool) -> Any:
+def _moved(tree: Any, library: Library, wrap: Callable[[Any], Any]) -> Any:
     """Copy NumPy arrays to the library, and copy other objects."""
-    backend = tracer.backend
+    place = {} if library.device is None else {"device": library.device}
 
     def move(x: Any) -> Any:
         if isinstance(x, np.ma.MaskedArray):
-            raise MlpXpError(
-                f"{backend.name} takes no masked array", remedy="give a plain array"
+            raise LockstepError(
+                f"{library.name} takes no masked array; give a plain array"
             )
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "biufc":
             return _copied(x)
-        dtype = getattr(backend.xp, x.dtype.name, None)
+        dtype = getattr(library.xp, x.dtype.name, None)
         if dtype is None or not x.dtype.isnative:
-            raise MlpXpError(
-                f"{backend.name} takes no argument of dtype {x.dtype}",
-                remedy="convert it first, such as by x.astype('float64')",
+            raise LockstepError(
+                f"{library.name} takes no argument of dtype {x.dtype}; convert it "
+                "first, such as by x.astype('float64')"
             )
         host = np.array(x, order="C")
-        place = {"device": backend.device} if on_device else {}
-        return tracer.wrap(backend.xp.asarray(host, dtype=dtype, copy=True, **place))
+        return wrap(library.xp.asarray(host, dtype=dtype, copy=True, **place))
 
     return map_tree(move, tree)
 
@@ -543,26 +538,23 @@ def _error_record(
 
 
 def _compare_ends(
-    function: Callable[..., Any], args: Any, result: Any, backend: LibraryBackend
-) -> tuple[str, bool, float]:
-    """Say how far a result lies from NumPy's whole run, and whether it is wrong.
-
-    Return also the distance, where 1 means half of the digits.
-    """
+    function: Callable[..., Any], args: Any, result: Any, library: Library
+) -> tuple[str, bool]:
+    """Say how far a result lies from NumPy's whole run, and whether it is wrong."""
     positional, named = args
     try:
-        with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
+        with quiet, np.errstate(all="ignore"):
             expected = function(*positional, **named)
     except (Exception, SystemExit) as error:
-        return f"NumPy's own run raises {one_line(error)}", False, 0.0
-    got, wanted = dict(_numbers(result, backend)), dict(_numbers(expected, backend))
+        return f"NumPy's own run raises {one_line(error)}", False
+    got, wanted = dict(_numbers(result, library)), dict(_numbers(expected, library))
     if got.keys() != wanted.keys():
-        return f"{len(got)} values or keys other than NumPy's {len(wanted)}", True, 0.0
+        return f"{len(got)} values or keys other than NumPy's {len(wanted)}", True
     # the least precise argument decides how many digits there are
     given = [x.dtype for x in leaves(args) if isinstance(x, np.ndarray)]
     floats = [np.finfo(dtype).eps for dtype in given if dtype.kind in "fc"]
     eps = float(max(floats, default=0.0))
-    largest, share, skipped = 0.0, 0.0, 0
+    largest, skipped = 0.0, 0
     for path, x in got.items():
         y = wanted[path]
         if x is None or y is None:
@@ -570,28 +562,26 @@ def _compare_ends(
             continue
         fault, distance = _distance(x, y, eps)
         if fault:
-            return fault, True, 0.0
+            return fault, True
         largest = max(largest, distance)
-        if y.dtype.kind in "fc":
-            share = max(share, distance * max(eps, float(np.finfo(y.dtype).eps)) ** 0.5)
     if skipped == len(got):
-        return "not compared, without numbers", False, 0.0
+        return "not compared, without numbers", False
     but = f"; {skipped} of {len(got)} values not compared" if skipped else ""
-    return f"{largest:.3g} eps from NumPy's whole run{but}", False, share
+    return f"{largest:.3g} eps from NumPy's whole run{but}", False
 
 
 def _numbers(
-    tree: Any, backend: LibraryBackend, path: tuple[Any, ...] = ()
+    tree: Any, library: Library, path: tuple[Any, ...] = ()
 ) -> Iterator[tuple[tuple[Any, ...], np.ndarray | None]]:
     """Yield the numbers in a result with their keys, and None for anything else."""
     if isinstance(tree, tuple | list):
         tree = dict(enumerate(tree))
     if isinstance(tree, dict):
         for key, each in tree.items():
-            yield from _numbers(each, backend, (*path, key))
+            yield from _numbers(each, library, (*path, key))
         return
     try:
-        host = tree if isinstance(tree, _ON_HOST) else backend.to_numpy(tree)
+        host = tree if isinstance(tree, _ON_HOST) else library.to_numpy(tree)
         array = np.asarray(host)
     except Exception:  # it is no array
         array = np.asarray(None)
@@ -629,7 +619,7 @@ def load_program(
     """Import `module:function`, and call it for a function and its arguments.
 
     Modules of the current folder are found too. The program returns `(function, args)`
-    or `(function, args, kwargs)`. Raises MlpXpError if there is no such program.
+    or `(function, args, kwargs)`. Raises LockstepError if there is no such program.
     """
     try:
         if ":" not in name:
@@ -639,7 +629,7 @@ def load_program(
             raise TypeError(f"its arguments are {kind_of(args)}")
         return function, tuple(args), dict(*named)
     except Exception as error:  # a program may raise anything
-        raise MlpXpError(
-            f"{name} gives no program: {one_line(error)}",
-            remedy="name a function that returns a program and a tuple of arguments",
+        raise LockstepError(
+            f"{name} gives no program: {one_line(error)}; name a function that returns "
+            "a program and a tuple of arguments"
         ) from error

@@ -3,7 +3,7 @@
 A `Tracer` puts a `Namespace` in place of the library's namespace, and a `Traced` around
 each array of the library. Functions of the namespace and operators of arrays both go
 through `Tracer.call`: the library computes, NumPy repeats the operation from copies of
-the same inputs, and the results are compared (see `_bounds`). The code under trace
+the same inputs, and the results are compared (see `bounds`). The code under trace
 needs no change.
 """
 
@@ -14,7 +14,9 @@ import linecache
 import operator
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, MappingProxyType, ModuleType
@@ -23,18 +25,14 @@ from typing import Any, ClassVar, NamedTuple
 import array_api_compat.numpy as numpy_xp
 import numpy as np
 
-from mlp_xp.backends.failures import BackendFailure
-from mlp_xp.core.backend import Backend
-from mlp_xp.core.functional import Array
-from mlp_xp.errors import kind_of, one_line
-from mlp_xp.parity._bounds import Verdict, words_of
-from mlp_xp.parity._judge import INSPECTION, STANDARD, inspection_fault, judge
-from mlp_xp.parity._operators import BINARY, FUNCTIONS, INPLACE, SYMBOLS, UNARY
-from mlp_xp.parity.operations import Operation
+from array_lockstep.bounds import Verdict, words_of
+from array_lockstep.errors import kind_of, one_line
+from array_lockstep.judge import INSPECTION, STANDARD, inspection_fault, judge
+from array_lockstep.libraries import Array, Library
+from array_lockstep.operations import Operation
+from array_lockstep.operators import BINARY, FUNCTIONS, INPLACE, SYMBOLS, UNARY
 
-PACKAGE = Path(__file__).resolve().parent.parent
-BACKENDS = f"{PACKAGE / 'backends'}{os.sep}"
-PARITY = f"{PACKAGE / 'parity'}{os.sep}"
+PACKAGE = f"{Path(__file__).resolve().parent}{os.sep}"
 ATTRIBUTES = ("shape", "dtype", "device", "ndim", "size")
 DTYPES = words_of("""
     bool int8 int16 int32 int64 uint8 uint16 uint32 uint64
@@ -46,6 +44,8 @@ METHOD_KINDS = {
     **dict.fromkeys(("item", "block_until_ready"), "syncs"),
 }
 """Methods with a kind of notice other than `outside`."""
+calls_library: ContextVar[bool] = ContextVar("calls_library", default=False)
+"""Whether code of the library runs in this thread now, not of the program."""
 
 
 def sources(module: ModuleType) -> tuple[str, ...]:
@@ -60,30 +60,22 @@ def sources(module: ModuleType) -> tuple[str, ...]:
 class Tracer:
     """Calls the operations of a library, and compares each with NumPy's."""
 
-    backend: Backend
+    library: Library
     """The library under test."""
-    when: str = ""
-    """The state of the program in words, for reports."""
-    calls: int = 0
-    """The number of operations so far."""
-    verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
-    """The verdicts of all operations, by name."""
     deviating: dict[str, Operation] = field(default_factory=dict)
     """The first deviating operation of each name, in the order of the program."""
     raised: Operation | None = None
     """The operation in which the library raised, if any."""
-    failure: Exception | None = None
-    """The exception that ended the program early. The caller of the program sets it."""
     error: BaseException | None = None
     """The exception of `raised`."""
-    is_calling: bool = False
-    """Whether code of the library runs now, not of the program."""
+    is_over: bool = False
+    """Whether the program has ended. Its arrays may still exist."""
     writes: int = 0
     """The number of operations that may have changed arrays through a view."""
     is_shared: bool = False
     """Whether NumPy's arrays may share the memory of the library's."""
     go_betweens: ClassVar[tuple[str, ...]] = (
-        __file__,
+        PACKAGE,
         # decorators such as np.errstate
         contextlib.contextmanager.__code__.co_filename,
         functools.singledispatch.__code__.co_filename,
@@ -92,18 +84,18 @@ class Tracer:
     """The starts of the paths of code that calls operations for a program."""
     names_another: ClassVar[bool] = False
     """Whether arrays of the library name a namespace other than the one under test."""
-    has_views: ClassVar[bool] = True
-    """Whether a change of an array may change other arrays in the same memory."""
 
     def __post_init__(self) -> None:
-        xp = self.backend.xp
+        xp = self.library.xp
         self._namespaces: dict[int, Namespace] = {}
         self.xp = self.namespace(xp)
         self._dtypes = [*_dtypes_of(xp)]
+        self.lock = threading.RLock()
+        """Held during an operation, by threads of a program."""
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({self.backend.name!r}, calls={self.calls}, "
+            f"{type(self).__name__}({self.library.name!r}, "
             f"deviating={[*self.deviating]})"
         )
 
@@ -164,16 +156,6 @@ class Tracer:
         has_items = hasattr(own, "__getitem__") and not isinstance(own, tuple | str)
         return Held(own, array, called) if has_items else own
 
-    @staticmethod
-    def cause(error: BaseException) -> BaseException:
-        """Return the error of the library itself.
-
-        The backend's own methods turn an error of the library into a BackendFailure.
-        """
-        if isinstance(error, BackendFailure) and error.__cause__:
-            return error.__cause__
-        return error
-
     def call(self, call: "LibraryCall") -> Any:
         """Call a function of the library, and return its result after the comparison.
 
@@ -186,25 +168,22 @@ class Tracer:
             # another array, or an array of NumPy, may share its memory
             if operand.seen_writes != self.writes or self.is_shared:
                 operand._look()
-        self.calls += 1
         host_kwargs = {key: value for key, value in kwargs.items() if key != "device"}
         operation = Operation(
             name,
             call.reference or call.function,
             map_tree(self._on_host, args),
             map_tree(self._on_host, host_kwargs),
-            number=self.calls,
-            when=self.when,
             place=self.place(),
         )
         try:
             result = call.untraced()
-            if self.has_views and (in_place or call.outside):
+            if in_place or call.outside:
                 self.writes += 1
             traced = self._traced(result, () if kwargs.get("copy") else operands)
             changed = self._refresh(operands, in_place)
         except (Exception, SystemExit) as error:  # a library may raise anything
-            problem = f"raised {one_line(self.cause(error))}"
+            problem = f"raised {one_line(error)}"
             self.raised = operation._replace(verdict=Verdict(problem=problem))
             self.error = error
             raise
@@ -261,7 +240,7 @@ class Tracer:
         if isinstance(x, np.ndarray | np.generic):
             return x
         if is_array(x):
-            return self.backend.to_numpy(x)
+            return self.library.to_numpy(x)
         for dtype, own in self._dtypes:
             if type(own) is type(x) and own == x:
                 return dtype
@@ -291,8 +270,9 @@ class Tracer:
 
         A right value does not count as an operation.
         """
-        if array.seen_writes != self.writes:
-            array._look()
+        with self.lock:
+            if array.seen_writes != self.writes:
+                array._look()
         reference = functools.partial(_value_of, name)
         expected = reference(array.host)
         if np.array_equal(np.asarray(value), np.asarray(expected), equal_nan=True):
@@ -305,15 +285,12 @@ class Tracer:
                 (array.host,),
                 {},
                 np.asarray(value),
-                self.calls,
-                self.when,
                 self.place(),
                 Verdict(problem=problem),
             )
         )
 
     def _add(self, operation: Operation) -> None:
-        self.verdicts.setdefault(operation.name, []).append(operation.verdict)
         if operation.verdict.deviates:
             self.deviating.setdefault(operation.name, operation)
 
@@ -341,7 +318,7 @@ def line_text(file: str, line: int) -> str:
     path = Path(file)
     if path.exists():  # unlike "<string>"
         path = path.resolve()
-    folders = [PACKAGE.parent, *(Path(each).resolve() for each in sys.path)]
+    folders = [Path(PACKAGE).parent, *(Path(each).resolve() for each in sys.path)]
     parents = [folder for folder in folders if folder in path.parents]
     if parents:
         # the folder of the packages, not of a virtual environment
@@ -433,7 +410,7 @@ class Traced:
 
     def _look(self) -> None:
         """Copy the content of the array to the host."""
-        self.host = self._tracer.backend.to_numpy(self.array)
+        self.host = self._tracer.library.to_numpy(self.array)
         self.seen_writes = self._tracer.writes
 
     def __array_namespace__(self, api_version: str | None = None) -> Namespace:

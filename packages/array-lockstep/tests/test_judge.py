@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from array_api_strict import _fft, _linalg
 
-from mlp_xp.parity._bounds import Verdict
-from mlp_xp.parity._judge import (
+from array_lockstep.bounds import Verdict
+from array_lockstep.judge import (
     STANDARD,
     inspection_fault,
     judge,
     numpy_result,
     reference_of,
 )
-from mlp_xp.parity._rules import RULES
-from mlp_xp.parity.operations import Operation
+from array_lockstep.rules import RULES
+from array_lockstep.operations import Operation
 
 pytestmark = pytest.mark.needs("array_api_strict")
 TIES = np.array([1.0, 1.0, 2.0])

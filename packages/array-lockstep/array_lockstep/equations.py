@@ -3,7 +3,7 @@
 The elements of two right results may differ, because of the signs of singular vectors
 or the condition of the matrix. The equations hold up to rounding for any condition. The
 residual of an equation is the difference of its sides. It has a bound, in the notation
-of `_bounds`:
+of `bounds`:
 
 - **solve, inv**: each element of abs(A X - B) is at most gamma_3n times the same
   element of abs(L) abs(U) abs(X), by Gaussian elimination with partial pivoting (Higham
@@ -13,7 +13,7 @@ of `_bounds`:
 - **cholesky**: each element of abs(L L* - A) is at most gamma_(n+1) times the same
   element of abs(L) abs(L*) (theorem 10.3).
 - **qr**: the product of the factors is A, up to the reflections of `svdvals` (see
-  `_rules`) times the norm of each column (theorem 19.4). The products of two columns of
+  `rules`) times the norm of each column (theorem 19.4). The products of two columns of
   Q are 0 or 1, up to the reflections.
 - **svd, eigh**: the product of the factors is A, up to the reflections times the
   Frobenius norm of A. The columns of the factors are orthogonal.
@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.parity._bounds import (
+from array_lockstep.bounds import (
     Unjudged,
     Verdict,
     adjoint,
@@ -41,8 +41,8 @@ from mlp_xp.parity._bounds import (
     norm,
     refuse_uncertain,
 )
-from mlp_xp.parity._rules import elimination, reflections
-from mlp_xp.parity.operations import Operation
+from array_lockstep.rules import elimination, reflections
+from array_lockstep.operations import Operation
 
 _MATRIX = (-2, -1)
 _PRODUCT = "the product of the factors"

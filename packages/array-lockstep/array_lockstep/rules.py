@@ -1,4 +1,4 @@
-"""How each kind of operation is bounded: see `_bounds` for the notation.
+"""How each kind of operation is bounded: see `bounds` for the notation.
 
 One ulp is two roundings at most:
 
@@ -47,7 +47,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.parity._bounds import (
+from array_lockstep.bounds import (
     OF_COMPLEX,
     ULPS,
     Bound,

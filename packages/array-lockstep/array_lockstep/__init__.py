@@ -1,0 +1,37 @@
+"""Run any array program on a library and, operation by operation, on NumPy.
+
+`lockstep` runs a program of the Python array API standard on a library. It finds the
+first operation that deviates from NumPy's, copies to the host, and more.
+`assert_lockstep` does this in a test. `assert_namespace` asks a namespace itself, with
+unusual operands. All other names of this package may change.
+
+The files, in the order in which to read them:
+
+| file | it holds |
+| --- | --- |
+| `operations`, `operators` | a recorded call: the operands, the result, the line |
+| `bounds`, `rules`, `equations` | how far a result may be from NumPy's, and why |
+| `judge` | an operation repeated on NumPy, and its verdict |
+| `libraries`, `settings` | a library, and its global settings |
+| `tracer` | stand-ins for namespaces and arrays; each call is recorded and judged |
+| `answers` | how a stand-in answers a program that asks for the type of an array |
+| `running` | what is replaced meanwhile, for which threads, and restored |
+| `programs` | `lockstep`: a program on the stand-ins, then as a whole on NumPy |
+| `probe` | `assert_namespace`: programs with unusual operands |
+| `reproducer` | a script that shows an operation with only NumPy and the library |
+| `command` | the command |
+"""
+
+from array_lockstep.errors import LockstepError
+from array_lockstep.probe import assert_namespace
+from array_lockstep.programs import Record, Run, assert_lockstep, lockstep
+
+__all__ = [
+    "LockstepError",
+    "Record",
+    "Run",
+    "assert_lockstep",
+    "assert_namespace",
+    "lockstep",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,93 @@
+"""The probe finds faults in a namespace that ordinary programs do not show."""
+
+import re
+from typing import Any
+
+import array_api_compat.numpy as numpy
+import pytest
+from helpers import Namespace
+from wrappers import LONG, WRAPPERS
+
+from array_lockstep import assert_namespace
+from array_lockstep.probe import findings
+
+
+def deviating(library: Any, dtype: str = "float64") -> set[str]:
+    """Return the names of the operations with a finding."""
+    return {record.name for _, _, record in findings(library, dtype)}
+
+
+FAULTS = {name: each for kind in WRAPPERS.values() for name, each in kind.items()}
+# One of each kind, by the operation.
+AT_ONCE = {
+    "exp": "exp of a strided array",
+    "all": "all of nothing",
+    "take": "take by int32 indices",
+    "concat": "concat of two dtypes",
+    "astype": "astype does not copy",
+    "abs": "abs of -0",
+    "where": "where of many elements",
+    "iadd": "+= on overlapping operands",
+    "max": "max over several axes",
+    "argmax": "argmax with ties",
+}
+
+
+def test_each_fault_of_a_wrapper_with_many_is_named():
+    library = Namespace()
+    for fault in AT_ONCE.values():
+        vars(library).update(vars(FAULTS[fault]))
+    # A copy that is none shows in the result.
+    assert deviating(library) >= AT_ONCE.keys() - {"astype"} | {"result"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_wrapper_with_one_fault_is_refused(fault, dtype):
+    assert findings(FAULTS[fault], dtype)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "array-api-strict"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_healthy_library_passes(library, dtype):
+    assert findings(library, dtype) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_healthy_jax_passes(dtype):
+    pytest.importorskip("jax")
+    assert findings("jax", dtype) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("error", "names"), [(1e-9, set()), (1e-7, {"tanh"})])
+def test_an_approximation_may_have_half_of_the_digits(error, names):
+    """The standard says nothing of the error of these functions."""
+    library = Namespace(tanh=lambda x: numpy.tanh(x) * (1 + error))
+    assert deviating(library) == names
+
+
+def finite(x):
+    return x == x
+
+
+def test_a_library_that_raises_is_named_with_the_call():
+    def lost(x, indices, /, *, axis):
+        if x.shape[0] > LONG:
+            raise RuntimeError("too long")
+        return numpy.take(x, indices, axis=axis)
+
+    said = r"ends: xp.take\(.* raised RuntimeError: too long; at .*probe.py:\d+ \(lambda"
+    with pytest.raises(AssertionError, match=said):
+        assert_namespace(Namespace(take=lost))
+
+
+def test_expected_deviations_are_allowed():
+    library = Namespace(isfinite=finite)
+    assert_namespace(library, allow={"deviations": {"isfinite": "infinity counts"}})
+    with pytest.raises(AssertionError) as caught:
+        assert_namespace(library, allow={"deviations": ["tanh"]})
+    assert all("xp.isfinite(" in line for line in str(caught.value).splitlines())
+    assert re.match(r"special numbers: ", str(caught.value))
