@@ -41,8 +41,8 @@ from array_lockstep.bounds import (
     norm,
     refuse_uncertain,
 )
-from array_lockstep.rules import elimination, reflections
 from array_lockstep.operations import Operation
+from array_lockstep.rules import elimination, reflections
 
 _MATRIX = (-2, -1)
 _PRODUCT = "the product of the factors"

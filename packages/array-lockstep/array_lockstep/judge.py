@@ -25,7 +25,6 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 
-from array_lockstep.errors import one_line
 from array_lockstep.bounds import (
     EXACT,
     OF_COMPLEX,
@@ -44,10 +43,11 @@ from array_lockstep.bounds import (
     words_of,
 )
 from array_lockstep.equations import EQUATIONS, check_equations
+from array_lockstep.errors import one_line
+from array_lockstep.operations import Operation
 from array_lockstep.operators import INPLACE, kind_of
 from array_lockstep.quiet import quiet
 from array_lockstep.rules import RULES, SUMS
-from array_lockstep.operations import Operation
 
 CREATION = words_of("""
     arange asarray empty eye fft.fftfreq fft.rfftfreq full linspace ones zeros

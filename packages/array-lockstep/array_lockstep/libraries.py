@@ -197,9 +197,7 @@ def _numpy(library: ModuleType, device: str | None) -> Library:
 
     if device not in (None, "cpu"):
         raise ValueError("NumPy has one device, cpu")
-    return Library(
-        "numpy", np.__version__, xp, np.array, device, "import numpy as xp"
-    )
+    return Library("numpy", np.__version__, xp, np.array, device, "import numpy as xp")
 
 
 def _cupy(cupy: Any, device: str | None) -> Library:

@@ -130,7 +130,7 @@ def _imports(library: Library) -> str:
     if library.imports:
         return library.imports
     module, _, attributes = library.name.partition(":")
-    if ":" not in library.name and module not in sys.modules:
+    if ":" not in library.name and (library.hook or module not in sys.modules):
         return ""
     path = attributes.split(".") if attributes else []
     if library.hook is not None:

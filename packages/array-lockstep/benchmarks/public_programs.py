@@ -36,12 +36,12 @@ import sklearn.mixture
 import sklearn.naive_bayes
 import sklearn.preprocessing
 from array_api_compat import array_namespace
+from mlp_xp.backends.settings import restored
+from mlp_xp.parity.programs import Run
 from scipy.spatial.transform import Rotation
 
 from mlp_xp.backends.opening import open_library
-from mlp_xp.backends.settings import restored
 from mlp_xp.parity import lockstep
-from mlp_xp.parity.programs import Run
 
 try:
     import glass

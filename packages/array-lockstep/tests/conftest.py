@@ -33,7 +33,9 @@ def needed(item: pytest.Item) -> set[str]:
     """Return the packages that a test needs: by its mark, and by its parameters."""
     names = {name for mark in item.iter_markers("needs") for name in mark.args}
     callspec = getattr(item, "callspec", None)
-    texts = [x for x in callspec.params.values() if isinstance(x, str)] if callspec else []
+    texts = (
+        [x for x in callspec.params.values() if isinstance(x, str)] if callspec else []
+    )
     return names | {LIBRARIES[text] for text in texts if text in LIBRARIES}
 
 

@@ -9,7 +9,6 @@ import array_api_strict as strict
 import numpy as np
 import pytest
 from array_api_strict import _fft, _linalg
-
 from array_lockstep.bounds import Verdict
 from array_lockstep.judge import (
     STANDARD,
@@ -18,8 +17,8 @@ from array_lockstep.judge import (
     numpy_result,
     reference_of,
 )
-from array_lockstep.rules import RULES
 from array_lockstep.operations import Operation
+from array_lockstep.rules import RULES
 
 pytestmark = pytest.mark.needs("array_api_strict")
 TIES = np.array([1.0, 1.0, 2.0])

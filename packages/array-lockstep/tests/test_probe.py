@@ -5,11 +5,10 @@ from typing import Any
 
 import array_api_compat.numpy as numpy
 import pytest
-from helpers import Namespace
-from wrappers import LONG, WRAPPERS
-
 from array_lockstep import assert_namespace
 from array_lockstep.probe import findings
+from helpers import Namespace
+from wrappers import LONG, WRAPPERS
 
 
 def deviating(library: Any, dtype: str = "float64") -> set[str]:
@@ -79,7 +78,9 @@ def test_a_library_that_raises_is_named_with_the_call():
             raise RuntimeError("too long")
         return numpy.take(x, indices, axis=axis)
 
-    said = r"ends: xp.take\(.* raised RuntimeError: too long; at .*probe.py:\d+ \(lambda"
+    said = (
+        r"ends: xp.take\(.* raised RuntimeError: too long; at .*probe.py:\d+ \(lambda"
+    )
     with pytest.raises(AssertionError, match=said):
         assert_namespace(Namespace(take=lost))
 

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
-from helpers import NAMESPACE
-
 from array_lockstep import lockstep
 from array_lockstep.bounds import Verdict
 from array_lockstep.libraries import open_library
 from array_lockstep.operations import Operation
 from array_lockstep.reproducer import TO_NUMPY, write_reproducer
+from helpers import NAMESPACE
 
 
 def shown(command: str, folder: Path) -> list[str]:
@@ -23,7 +22,11 @@ def shown(command: str, folder: Path) -> list[str]:
     start, script = command.split()
     assert start == "python"
     done = subprocess.run(
-        [sys.executable, script], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return [done.stdout, (done.stderr.splitlines() or [""])[-1]]
 
