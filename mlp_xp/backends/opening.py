@@ -12,14 +12,14 @@ from array_api_compat import device as device_of
 
 from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.backends.failures import BackendError
-from mlp_xp.backends.foreign import ForeignBackend, import_foreign, open_foreign
+from mlp_xp.backends.foreign import import_foreign, open_foreign
 from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.backends.library import LibraryBackend, name_of
 from mlp_xp.backends.threads import LIMITS, THREADS, starting_on
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
 from mlp_xp.declared import check_choice, checked
-from mlp_xp.errors import check_type, nearest, with_colon
+from mlp_xp.errors import check_type, nearest
 
 _opened: dict[tuple[str, int, str, str], tuple[Backend, Any]] = {}
 

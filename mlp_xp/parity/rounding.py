@@ -33,7 +33,7 @@ import numpy as np
 
 from mlp_xp.backends.numpy_backend import NumpyBackend
 
-ULPS = {
+ULPS: dict[Any, float] = {
     **{np.add: 0.5, np.subtract: 0.5, np.multiply: 0.5, np.divide: 2.5},
     **{np.sqrt: 3.0, np.exp: 3.0, np.log: 3.0, np.log1p: 2.0, np.tanh: 5.0},
 }

@@ -35,13 +35,11 @@ INEXACT = Namespace(tanh=lambda x: numpy.tanh(x) + 1e-7)
 
 
 @pytest.mark.parametrize("library", [INEXACT, changed(open_backend(), xp=INEXACT)])
-def test_a_mismatch_is_told_with_operation_quantity_and_step(library):
+def test_a_mismatch_is_told_with_quantity_and_step(library):
     """A given backend runs itself, not a new one of its name."""
     with pytest.raises(AssertionError) as caught:
         assert_parity(library, config=CONFIG, dataset=TINY, steps=10)
-    operation, *lines = str(caught.value).splitlines()
-    assert "in step 1: xp.tanh(float64 (1, 8)) deviates by " in operation
-    (loss,) = [line for line in lines if ": loss " in line]
+    (loss,) = [x for x in str(caught.value).splitlines() if ": loss " in x]
     assert ": loss above the tolerance, first at step 1, warm-up included; " in loss
     assert "accuracy" not in str(caught.value)
 

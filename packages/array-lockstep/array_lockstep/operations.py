@@ -29,7 +29,8 @@ class Operation(NamedTuple):
     """The name of a function of the namespace, or of an operator.
 
     `xp.matmul` is a function, and `matmul` is the operator. `T`, `mT`, `getitem`,
-    `setitem` and `to_device` are not functions of the namespace. `array.sum` is a method outside the standard.
+    `setitem` and `to_device` are not functions of the namespace. `array.sum` is a
+    method outside the standard.
     """
     reference: Callable[..., Any]
     """NumPy's operation."""

@@ -13,6 +13,7 @@ Subnormal numbers may count as zero.
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ _UNSIGNED = SUMS.keys() | {"max", "maximum"}
 FINDINGS = ("deviations", "error", "differs")
 """The findings that `assert_namespace` refuses."""
 
+Calls = tuple[Callable[..., Any], ...]
 _optional: set[Callable[..., Any]] = set()
 """Calls that a library may refuse.
 
@@ -451,7 +453,7 @@ VIEWS = {
 def probes(dtype: str) -> Iterator[Probe]:
     """Yield the programs with their operands, for a dtype of floats."""
     tiny = np.finfo(dtype).smallest_normal
-    special = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5]
+    special: list[Any] = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5]
     special += [1e30, -1e30, 1e-30, 100.0, -100.0]
     special += [tiny, -tiny, tiny / 4, -tiny / 4]
     # 4099 is a prime: neither a vector instruction nor a block ends at the last
@@ -500,7 +502,7 @@ def probes(dtype: str) -> Iterator[Probe]:
     m = (np.arange(96) * 37 % 96 / 16 - 2.4).reshape(8, 12).astype(dtype)
     n = (np.arange(24) * 7 % 24 / 4 + 0.3).reshape(4, 6).astype(dtype)
     flags = np.arange(96).reshape(8, 12) % 5 > 1
-    calls = ELEMENTWISE + OPERATORS + REVERSED + MOVES + REDUCTIONS + MAXIMA
+    calls: Calls = ELEMENTWISE + OPERATORS + REVERSED + MOVES + REDUCTIONS + MAXIMA
     calls = (*map(_of_three, calls), *MATRIX)
     yield Probe("rows and columns", (m[:4, :6], n, flags[:4, :6], i), calls)
     for name, view in VIEWS.items():
@@ -598,7 +600,7 @@ def _of_three(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _of_all(call: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *operands: call(*operands)
+    return partial(call)
 
 
 def _parts(view: Callable[[Any], Any]) -> Callable[..., tuple[Any, ...]]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from array_lockstep.answers import Kind, class_of, copies_of_compat, replacements
+from array_lockstep.answers import class_of, copies_of_compat, replacements
 from array_lockstep.bounds import Bound, Reference, Verdict
 from array_lockstep.errors import LockstepError, check_type, kind_of, one_line
 from array_lockstep.judge import mismatch
@@ -175,8 +175,6 @@ class ProgramTracer(Tracer):
         self.records: dict[str, dict[tuple[str, ...], Record]] = {}
         self.judged = 0
         """The number of judged operations."""
-        self.kinds: dict[type, Kind] = {}
-        """The classes of traced arrays for classes of the library."""
         zero = library.xp.asarray(0.0)
         self._kind = type(zero)
         self.names_another = _is_another(library.xp, zero)  # type: ignore[misc]
@@ -320,7 +318,8 @@ def lockstep(
         The findings. `print` shows the verdict in the first line.
 
     Raises:
-        LockstepError: The library or the device is not available, or it lacks the dtype of an argument.
+        LockstepError: The library or the device is not available, or the library lacks
+            the dtype of an argument.
 
     Examples:
         >>> import array_api_compat

@@ -85,6 +85,9 @@ class Tracer:
     names_another: ClassVar[bool] = False
     """Whether arrays of the library name a namespace other than the one under test."""
 
+    kinds: dict[type, Any] = field(default_factory=dict)
+    """The classes of traced arrays for classes of the library."""
+
     def __post_init__(self) -> None:
         xp = self.library.xp
         self._namespaces: dict[int, Namespace] = {}

@@ -9,11 +9,12 @@ from typing import Any
 import array_api_compat.numpy as numpy_xp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from array_lockstep.bounds import Verdict, gamma
 from array_lockstep.judge import judge_array, numpy_result
 from array_lockstep.operations import Operation
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 every_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 

@@ -9,6 +9,7 @@ import array_api_strict as strict
 import numpy as np
 import pytest
 from array_api_strict import _fft, _linalg
+
 from array_lockstep.bounds import Verdict
 from array_lockstep.judge import (
     STANDARD,

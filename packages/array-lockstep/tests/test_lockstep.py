@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from array_api_compat import array_namespace, is_torch_array
+
 from array_lockstep import Record, Run, assert_lockstep, command, lockstep
 from array_lockstep.libraries import open_library
 from array_lockstep.programs import ProgramTracer, is_allowed

@@ -5,10 +5,11 @@ from typing import Any
 
 import array_api_compat.numpy as numpy
 import pytest
+from own_namespaces import Namespace
+from wrappers import LONG, WRAPPERS
+
 from array_lockstep import assert_namespace
 from array_lockstep.probe import findings
-from helpers import Namespace
-from wrappers import LONG, WRAPPERS
 
 
 def deviating(library: Any, dtype: str = "float64") -> set[str]:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
+from own_namespaces import NAMESPACE
+
 from array_lockstep import lockstep
 from array_lockstep.bounds import Verdict
 from array_lockstep.libraries import open_library
 from array_lockstep.operations import Operation
 from array_lockstep.reproducer import TO_NUMPY, write_reproducer
-from helpers import NAMESPACE
 
 
 def shown(command: str, folder: Path) -> list[str]:
@@ -49,10 +50,11 @@ def test_a_deviation_has_a_reproducer(tmp_path):
     assert out.startswith("float64 (2, 3) ")
     assert end == "DEVIATES"
     script = Path(command.split()[1])
-    text = script.read_text()
+    text = script.read_text("utf-8")
     assert "array_lockstep" not in text
     assert len(text.splitlines()) <= 14
-    script.write_text(text.replace("import wrong as xp", "import right as xp"))
+    repaired = text.replace("import wrong as xp", "import right as xp")
+    script.write_text(repaired, "utf-8")
     assert shown(command, tmp_path)[1] == ""
 
 

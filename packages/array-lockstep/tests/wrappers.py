@@ -6,7 +6,7 @@ zeros, sizes, overlaps and axes.
 
 import array_api_compat.numpy as numpy
 import numpy as np
-from helpers import Namespace
+from own_namespaces import Namespace
 
 BIG = 65_536
 LONG = 1000
