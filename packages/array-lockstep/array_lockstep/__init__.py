@@ -24,7 +24,8 @@ The files, in the order in which to read them:
 
 from array_lockstep.errors import LockstepError
 from array_lockstep.probe import assert_namespace
-from array_lockstep.programs import Record, Run, assert_lockstep, lockstep
+from array_lockstep.programs import assert_lockstep, lockstep
+from array_lockstep.records import Record, Run
 
 __all__ = [
     "LockstepError",

@@ -29,7 +29,14 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from array_lockstep.running import Replacement, active
-from array_lockstep.tracer import LibraryCall, Namespace, Traced, calls_library
+from array_lockstep.tracer import (
+    LibraryCall,
+    Namespace,
+    Traced,
+    call_ufunc,
+    call_wrap,
+    calls_library,
+)
 
 _HELPERS = "array_api_compat.common._helpers"
 _OF_PYTHON = ("LOAD_ATTR", "LOAD_METHOD", "MATCH_CLASS")
@@ -93,6 +100,12 @@ def _made(own: type) -> Kind:
     for name in _SPECIAL:
         if hasattr(own, name):
             names[name] = _method(name)
+    # NumPy asks for these when it shares an operation with another library.
+    if hasattr(own, "__array_priority__"):
+        names["__array_priority__"] = own.__array_priority__
+    for name, function in (("ufunc", call_ufunc), ("wrap", call_wrap)):
+        if getattr(own, f"__array_{name}__", None) is not None:
+            names[f"__array_{name}__"] = function
     if hasattr(own, "__torch_function__"):
         names["__torch_function__"] = classmethod(_torch_function)
     made = Kind(own.__name__, (SeenThrough,), names)

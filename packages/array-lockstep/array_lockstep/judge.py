@@ -365,6 +365,8 @@ def _undefined(operation: Operation) -> str:
     operands = args[0] if kind in ("concat", "stack") else args
     if kind == "where":  # the condition is no operand
         operands = args[1:]
+        if not _has_array(operands):
+            return "where is defined only for an array among its operands"
     kinds = {
         np.asarray(x).dtype.kind.replace("u", "i")
         for x in operands

@@ -7,6 +7,7 @@ import numpy as np
 
 from array_lockstep.bounds import Verdict
 from array_lockstep.operators import SYMBOLS, UNARY
+from array_lockstep.places import Place
 
 FORMATS = {
     **{name: f"{{}} {symbol} {{}}" for name, symbol in SYMBOLS.items()},
@@ -39,8 +40,8 @@ class Operation(NamedTuple):
     """The keyword arguments, without the device."""
     result: Any = np.empty(0)
     """A host array, or a tuple of host arrays."""
-    place: str = ""
-    """The line of the program with the call, as `file:line (text)`."""
+    place: Place = Place()
+    """The line of the program with the call."""
     verdict: Verdict = Verdict()
 
     def __str__(self) -> str:

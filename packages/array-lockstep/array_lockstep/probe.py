@@ -12,13 +12,14 @@ Subnormal numbers may count as zero.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from array_lockstep.allowances import Allow, Allowances
 from array_lockstep.answers import replacements
 from array_lockstep.bounds import Verdict
 from array_lockstep.judge import numpy_result
@@ -27,12 +28,10 @@ from array_lockstep.operations import Operation
 from array_lockstep.operators import kind_of
 from array_lockstep.programs import (
     ProgramTracer,
-    Record,
-    checked,
-    is_allowed,
     run_under,
 )
 from array_lockstep.quiet import quiet
+from array_lockstep.records import Record
 from array_lockstep.rules import SUMS
 from array_lockstep.running import Call, enter, leave
 
@@ -73,7 +72,7 @@ def assert_namespace(
     library: Any,
     *,
     dtype: str = "float64",
-    allow: Mapping[str, Any] | None = None,
+    allow: Allow | None = None,
 ) -> None:
     """Assert that a namespace computes as NumPy on unusual operands.
 
@@ -95,12 +94,13 @@ def assert_namespace(
         >>> assert_namespace(array_api_compat.numpy)
     """
     __tracebackhide__ = True  # pytest shows the caller's line
-    allow = checked(allow, FINDINGS)
+    allowances = Allowances(allow, FINDINGS)
     lines = [
         f"{name}: {record}"
         for name, kind, record in findings(library, dtype)
-        if not is_allowed(record, allow.get(kind, ()))
+        if not allowances.allow(kind, record)
     ]
+    lines += allowances.unneeded()
     if lines:
         raise AssertionError("\n".join(lines))
 

@@ -8,14 +8,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from array_lockstep.allowances import Allow, Allowances, refuse_unexpected
 from array_lockstep.answers import class_of, copies_of_compat, replacements
 from array_lockstep.bounds import Bound, Reference, Verdict
 from array_lockstep.errors import LockstepError, check_type, kind_of, one_line
@@ -23,7 +23,9 @@ from array_lockstep.judge import mismatch
 from array_lockstep.libraries import KNOWN, Library, find, open_library
 from array_lockstep.operations import Operation
 from array_lockstep.operators import SYMBOLS
+from array_lockstep.places import Place, place_of
 from array_lockstep.quiet import quiet
+from array_lockstep.records import Record, Run, record_of
 from array_lockstep.reproducer import write_reproducer
 from array_lockstep.running import Call, active, enter, leave, tracing
 from array_lockstep.tracer import (
@@ -35,134 +37,21 @@ from array_lockstep.tracer import (
     calls_library,
     is_array,
     leaves,
-    line_text,
     map_tree,
     sources,
     unwrapped,
 )
 
-FINDINGS = (
-    "deviations",
-    "error",
-    "transfers",
-    "syncs",
-    "upcasts",
-    "outside",
-    "escaped",
-    "differs",
-)
-"""The findings that `assert_lockstep` refuses."""
-_WORDS = {
-    "deviations": "deviates",
-    "error": "error",
-    "transfers": "copy to the host",
-    "syncs": "wait for a value",
-    "upcasts": "float32 becomes float64",
-    "outside": "outside the standard",
-    "escaped": "not answered as for the library's own array",
-    "unjudged": "not judged",
-    "differs": "the result",
-}
+_UNIQUE = ("all", "counts", "inverse", "values")
 _IN_COMPAT = re.compile(r"[\\/]array_api_compat[\\/]")
+_SHAPED_BY_VALUES = {
+    "getitem": "array[mask]",
+    "repeat": "xp.repeat(array, array)",
+    "nonzero": "xp.nonzero(array)",
+    **{f"unique_{kind}": f"xp.unique_{kind}(array)" for kind in _UNIQUE},
+}
+"""Operations with a result whose shape depends on values of an array."""
 _ON_HOST = (np.ndarray, np.generic, bool, int, float, complex)
-
-
-class Record(NamedTuple):
-    """A finding about one operation at one line of a program."""
-
-    name: str
-    """The operation, such as `mean`, `linalg.svd`, `setitem` or `add`."""
-    call: str
-    """The first call as Python text."""
-    place: str
-    """The line of the program, as `file:line (text)`."""
-    detail: str = ""
-    """The fault, where the kind of the finding does not say it."""
-    times: int = 1
-    """How often this happened at this line."""
-
-    def __str__(self) -> str:
-        often = f" ({self.times} times)" if self.times > 1 else ""
-        detail = f" {self.detail}" if self.detail else ""
-        return f"{self.call}{detail}; at {self.place}{often}"
-
-
-def record_of(operation: Operation) -> Record:
-    """Return an operation as a finding."""
-    name = operation.name.removeprefix("xp.")
-    return Record(name, str(operation), operation.place)
-
-
-@dataclass
-class Run:
-    """A program that ran in lockstep with NumPy: see `lockstep`."""
-
-    library: str
-    """The name and version of the library."""
-    deviations: list[Record] = field(default_factory=list)
-    """Operations whose result deviates from NumPy's, the cause first."""
-    error: Record | None = None
-    """The operation that raised, or None."""
-    transfers: list[Record] = field(default_factory=list)
-    """Copies to the host."""
-    syncs: list[Record] = field(default_factory=list)
-    """`bool`, `float`, `int` or `index` of an array."""
-    upcasts: list[Record] = field(default_factory=list)
-    """Operations with a float32 operand and a float64 result."""
-    outside: list[Record] = field(default_factory=list)
-    """Functions, methods and operands outside the standard."""
-    unjudged: list[Record] = field(default_factory=list)
-    """Operations without a known bound."""
-    escaped: list[Record] = field(default_factory=list)
-    """Questions about types that were not answered as for the library's own array."""
-    differs: list[Record] = field(default_factory=list)
-    """How shapes, dtypes or integers of the result differ from NumPy's whole run."""
-    result: Any = None
-    """The value of the program, with the library's own arrays."""
-    end: str = ""
-    """How far the result lies from NumPy's whole run, in words."""
-    operations: int = 0
-    """The number of judged operations."""
-    seconds: float = 0.0
-    """The time of the traced run."""
-    exception: BaseException | None = None
-    """The exception of `error`."""
-    reproducer: str = ""
-    """The command that runs the reproducer, or why there is none."""
-
-    @property
-    def verdict(self) -> str:
-        """One line: the cause of a deviation, else the error, else agreement."""
-        start = f"{self.library}:"
-        if self.deviations:
-            return f"{start} deviates: {self.deviations[0]}"
-        if self.error:
-            return f"{start} error: {self.error}"
-        if not self.operations:
-            return f"{start} nothing was compared: no operation is judged"
-        unjudged = sum(each.times for each in self.unjudged)
-        but = f"; {unjudged} not judged" if unjudged else ""
-        return f"{start} no operation deviates, of {self.operations}{but}"
-
-    def findings(self, kind: str) -> list[Record]:
-        """Return the records of a kind, such as `syncs`."""
-        found = getattr(self, kind)
-        if isinstance(found, Record):
-            return [found]
-        return list(found or [])
-
-    def __str__(self) -> str:
-        lines = [self.verdict]
-        for kind, words in _WORDS.items():
-            records = self.findings(kind)
-            if kind == "deviations" or (kind == "error" and not self.deviations):
-                records = records[1:]  # the first is the verdict
-            lines += [f"  {words}: {record}" for record in records]
-        if self.end and not self.differs:
-            lines.append(f"  the result: {self.end}")
-        if self.reproducer:
-            lines.append(f"  reproducer: {self.reproducer}")
-        return "\n".join(lines)
 
 
 class ProgramTracer(Tracer):
@@ -172,7 +61,7 @@ class ProgramTracer(Tracer):
         super().__init__(library)
         self.program: CodeType | None = getattr(program, "__code__", None)
         """The code of the program. Its file may belong to the library."""
-        self.records: dict[str, dict[tuple[str, ...], Record]] = {}
+        self.records: dict[str, dict[tuple[str, Place], Record]] = {}
         self.judged = 0
         """The number of judged operations."""
         zero = library.xp.asarray(0.0)
@@ -203,15 +92,15 @@ class ProgramTracer(Tracer):
         xp = own(api_version=api_version) if own else self.library.xp
         return xp if self.is_over else self.answer(xp)
 
-    def notice(self, kind: str, event: str) -> None:
+    def notice(self, kind: str, event: str, name: str = "") -> None:
         """Keep an event, unless array_api_compat or the library itself causes it."""
         if kind == "outside" and event.startswith("array."):
             frame = caller(lambda file: file.startswith(ProgramTracer.go_betweens))
             if self.is_go_between(frame.f_code.co_filename):
                 return
         self.is_shared |= kind == "transfers"
-        name = event.removeprefix("array.").partition("(")[0].removeprefix("xp.")
-        self._keep(kind, Record(name, event, self.place()))
+        own_name = event.removeprefix("array.").partition("(")[0].removeprefix("xp.")
+        self._keep(kind, Record(name or own_name, event, self.place()))
 
     def call(self, call: LibraryCall) -> Any:
         """See `Tracer.call`. Questions of the library itself are not answered."""
@@ -228,6 +117,10 @@ class ProgramTracer(Tracer):
             self.is_shared = True
             if call.name in SYMBOLS and self._kind is not np.ndarray:
                 self.notice("outside", f"array {SYMBOLS[call.name]} numpy.ndarray")
+            if call.name == "asarray" and self._kind is not np.ndarray:
+                self.notice("transfers", "xp.asarray(numpy.ndarray)")
+        if _depends_on_values(call):
+            self.notice("syncs", _SHAPED_BY_VALUES[call.name], call.name)
         with self.lock:
             token = calls_library.set(True)
             try:
@@ -274,7 +167,15 @@ class ProgramTracer(Tracer):
         double = results & {"float64", "complex128"}
         # these return each array in its own dtype
         if single and double and record.name not in ("broadcast_arrays", "meshgrid"):
-            self._keep("upcasts", record)
+            given = leaves((operation.args, operation.kwargs))
+            is_asked = any(isinstance(x, np.dtype) for x in given)
+            self._keep("conversions" if is_asked else "upcasts", record)
+
+    def add_findings(self, run: Run) -> None:
+        """Add all findings so far to a run."""
+        for kind, records in self.records.items():
+            setattr(run, kind, list(records.values()))
+        run.operations = self.judged
 
     def _keep(self, kind: str, record: Record) -> None:
         key = (record.name, record.place)
@@ -284,6 +185,16 @@ class ProgramTracer(Tracer):
             if known:
                 record = known._replace(times=known.times + 1)
             records[key] = record
+
+
+def _depends_on_values(call: LibraryCall) -> bool:
+    """Return whether the shape of a result depends on values of an array."""
+    if call.name not in _SHAPED_BY_VALUES:
+        return False
+    others = [x for x in leaves((call.args[1:], dict(call.kwargs))) if is_array(x)]
+    if call.name == "repeat":
+        return bool(others)
+    return call.name != "getitem" or any("bool" in str(x.dtype) for x in others)
 
 
 def lockstep(
@@ -379,14 +290,13 @@ def run_under(
             run.error = _error_record(error, tracer, raised)
     copies_of_compat()
     run.seconds = time.perf_counter() - start
-    for kind, records in tracer.records.items():
-        setattr(run, kind, list(records.values()))
-    run.operations = tracer.judged
+    tracer.add_findings(run)
     if run.error is None:
         run.result = map_tree(unwrapped, result)
         run.end, is_fault = _compare_ends(own_function, own_args, run.result, library)
         if is_fault:
-            run.differs.append(Record("result", run.end, "the end of the program"))
+            end = place_of(tracer.program) if tracer.program else Place()
+            run.differs.append(Record("result", run.end, end))
     shown = next(iter(tracer.deviating.values()), raised)
     if reproducers is not None and shown:
         run.reproducer = write_reproducer(library, shown, Path(reproducers))
@@ -400,7 +310,7 @@ def assert_lockstep(
     *,
     library: Any = "torch",
     device: str | None = None,
-    allow: Mapping[str, Any] | None = None,
+    allow: Allow | None = None,
 ) -> None:
     """Run a program in lockstep with NumPy, and assert that nothing was found.
 
@@ -411,57 +321,33 @@ def assert_lockstep(
         library: The library, as for `lockstep`.
         device: The device.
         allow: Expected findings, by their kind: `deviations`, `error`, `transfers`,
-            `syncs`, `upcasts`, `outside`, `escaped` or `differs`. True allows all
-            findings of the kind. A list of words allows the operations that it names.
-            A word is the name of an operation, or its place, as `file.py` or
-            `file.py:47`. A dictionary has a reason for each word.
+            `syncs`, `upcasts`, `outside`, `escaped` or `differs`. Each kind has a
+            dictionary with a reason for each word. A word is the name of an operation,
+            a function such as `Lasso.fit`, a file, the whole text of a line, or `*` for
+            all findings of the kind.
 
     Raises:
-        AssertionError: There are other findings, or no judged operation. The first line
-            is the verdict.
-        ValueError: `allow` has an unknown kind, or a text in place of a list.
-        LockstepError: The library or the device is not available.
+        AssertionError: There are other findings, no judged operation, or a word of
+            `allow` matches nothing any more.
+        LockstepError: The library or the device is not available, or `allow` has an
+            unknown kind or a word without a reason.
 
     Examples:
         >>> def root(x):
         ...     return x**0.5 if bool((x >= 0).all()) else x
-        >>> allow = {"syncs": True, "outside": {"all": "arrays have this method"}}
+        >>> allow = {
+        ...     "syncs": {"root": "one decision in each call"},
+        ...     "outside": {"all": "arrays of NumPy have this method"},
+        ... }
         >>> assert_lockstep(root, (np.ones(3),), library="numpy", allow=allow)
     """
     __tracebackhide__ = True  # pytest shows the caller's line
-    allow = checked(allow, FINDINGS)
+    allowances = Allowances(allow)
     run = lockstep(function, args, kwargs, library=library, device=device)
-    lines = [] if run.operations or run.error else [run.verdict]
-    for kind in FINDINGS:
-        for record in run.findings(kind):
-            if not is_allowed(record, allow.get(kind, ())):
-                lines.append(f"{run.library}: {_WORDS[kind]}: {record}")
-    if lines:
-        raise AssertionError("\n".join([*lines, "", str(run)])) from run.exception
-
-
-def checked(allow: Mapping[str, Any] | None, kinds: Sequence[str]) -> Mapping[str, Any]:
-    """Return expected findings. Raises ValueError for another kind, or for a text."""
-    check_type(allow, Mapping | None, "allow", "give a dictionary")
-    for kind, words in (allow or {}).items():
-        if kind not in kinds:
-            raise ValueError(f"allow: {kind!r} is none of {', '.join(kinds)}")
-        if isinstance(words, str):
-            raise ValueError(f"allow: {kind!r} needs a list, as in [{words!r}]")
-    return allow or {}
-
-
-def is_allowed(record: Record, allowed: Any) -> bool:
-    """Return whether a finding is expected: see `allow` of `assert_lockstep`."""
-    if allowed is True:
-        return True
-    line, _, _ = record.place.partition(" (")
-    file, _, _ = line.rpartition(":")
-    return any(
-        word == record.name or f"/{place}".endswith(f"/{word}")
-        for word in allowed or ()
-        for place in (line, file)
-    )
+    refuse_unexpected(run, allowances)
+    unneeded = "\n".join(allowances.unneeded())
+    if unneeded:
+        raise AssertionError(unneeded)
 
 
 def _is_another(xp: Any, array: Any) -> bool:
@@ -527,12 +413,10 @@ def _error_record(
     """Return the operation that raised, or the line of the program that did."""
     if raised:
         return record_of(raised)._replace(detail=raised.verdict.problem)
-    code = tracer.program
-    place = line_text(code.co_filename, code.co_firstlineno) if code else ""
+    place = place_of(tracer.program) if tracer.program else Place()
     for frame, line in traceback.walk_tb(error.__traceback__):
-        file = frame.f_code.co_filename
-        if not tracer.is_go_between(file):
-            place = line_text(file, line)
+        if not tracer.is_go_between(frame.f_code.co_filename):
+            place = place_of(frame.f_code, line)
     return Record(type(error).__name__, f"raised {one_line(error)}", place)
 
 
@@ -553,13 +437,14 @@ def _compare_ends(
     given = [x.dtype for x in leaves(args) if isinstance(x, np.ndarray)]
     floats = [np.finfo(dtype).eps for dtype in given if dtype.kind in "fc"]
     eps = float(max(floats, default=0.0))
+    default = library.to_numpy(library.xp.asarray(0.0)).dtype
     largest, skipped = 0.0, 0
     for path, x in got.items():
         y = wanted[path]
         if x is None or y is None:
             skipped += 1
             continue
-        fault, distance = _distance(x, y, eps)
+        fault, distance = _distance(x, y, eps, default)
         if fault:
             return fault, True
         largest = max(largest, distance)
@@ -592,15 +477,21 @@ def _dtypes(tree: Any) -> set[str]:
 
 
 @np.errstate(all="ignore")
-def _distance(got: np.ndarray, wanted: np.ndarray, eps: float) -> tuple[str, float]:
+def _distance(
+    got: np.ndarray, wanted: np.ndarray, eps: float, default: Any
+) -> tuple[str, float]:
     """Return a fault in words, or the distance in eps of the largest element.
 
-    The unit is `eps` or, if it is larger, the eps of the result.
+    The unit is `eps` or, if it is larger, the eps of the results. `default` is the
+    library's default dtype of floats.
     """
     problem = mismatch(got, wanted)
-    # The default integers of libraries differ.
-    are_integers = {got.dtype.kind, wanted.dtype.kind} <= {"i", "u"}
-    if problem and not (are_integers and got.shape == wanted.shape):
+    # The default dtypes of libraries differ.
+    is_default = {got.dtype.kind, wanted.dtype.kind} <= {"i", "u"}
+    if got.dtype.kind == wanted.dtype.kind and got.dtype.kind in "fc":
+        is_default = got.real.dtype == default and wanted.real.dtype == np.float64
+        eps = max(eps, float(np.finfo(got.dtype).eps))
+    if problem and not (is_default and got.shape == wanted.shape):
         return f"it {problem}", 0.0
     if wanted.dtype.kind not in "fc":
         is_equal = np.array_equal(got, wanted)

@@ -10,7 +10,6 @@ needs no change.
 import contextlib
 import copy
 import functools
-import linecache
 import operator
 import os
 import sys
@@ -31,6 +30,7 @@ from array_lockstep.judge import INSPECTION, STANDARD, inspection_fault, judge
 from array_lockstep.libraries import Array, Library
 from array_lockstep.operations import Operation
 from array_lockstep.operators import BINARY, FUNCTIONS, INPLACE, SYMBOLS, UNARY
+from array_lockstep.places import Place, place_in
 
 PACKAGE = f"{Path(__file__).resolve().parent}{os.sep}"
 ATTRIBUTES = ("shape", "dtype", "device", "ndim", "size")
@@ -116,12 +116,13 @@ class Tracer:
         """Return an array of the library as a traced array."""
         return Traced(array, self)
 
-    def notice(self, kind: str, event: str) -> None:
+    def notice(self, kind: str, event: str, name: str = "") -> None:
         """Take note of an event that is not an operation of the standard.
 
         Args:
             kind: `transfers`, `syncs`, `outside` or `escaped`.
             event: The event as Python text.
+            name: The name of the operation. By default it follows from the text.
         """
 
     def namespace_of(self, array: "Traced", api_version: str | None) -> "Namespace":
@@ -142,7 +143,11 @@ class Tracer:
         if callable(own):
 
             def method(*args: Any, **kwargs: Any) -> Any:
-                self.notice(METHOD_KINDS.get(name, "outside"), f"{called}()")
+                kind = METHOD_KINDS.get(name, "outside")
+                devices = (*args[:1], kwargs.get("device"))
+                if name == "to" and any(array.is_moved_to(x) for x in devices):
+                    kind = "transfers"
+                self.notice(kind, f"{called}()")
                 function, all_args = _method_of(name), (array, *args)
                 value = self.call(
                     LibraryCall(called, function, all_args, kwargs, outside=True)
@@ -206,7 +211,12 @@ class Tracer:
             problem = f"is {kind_of(result)}, not an array"
             operation = operation._replace(result=np.asarray(result))
             verdict = Verdict(problem=problem)
-            if operation.name in SYMBOLS and not all(map(_is_plain, operation.args)):
+            is_operator = operation.name in SYMBOLS
+            if is_operator and isinstance(result, np.ndarray | np.generic):
+                self.notice("transfers", str(operation), operation.name)
+                reason = "the operator of NumPy computes it"
+                verdict = Verdict(unjudged=reason, outside=True)
+            elif is_operator and not all(map(_is_plain, operation.args)):
                 reason = "an operand is of another class"  # with operators of its own
                 verdict = Verdict(unjudged=reason, outside=True)
         elif changed:
@@ -297,10 +307,9 @@ class Tracer:
         if operation.verdict.deviates:
             self.deviating.setdefault(operation.name, operation)
 
-    def place(self) -> str:
-        """Return the line of the program under trace, as `file:line (text)`."""
-        frame = caller(self.is_go_between)
-        return line_text(frame.f_code.co_filename, frame.f_lineno)
+    def place(self) -> Place:
+        """Return the line of the program under trace."""
+        return place_in(caller(self.is_go_between))
 
     def is_go_between(self, file: str) -> bool:
         """Return whether the code of a file is not part of the program."""
@@ -313,20 +322,6 @@ def caller(is_go_between: Callable[[str], bool]) -> FrameType:
     while frame.f_back and is_go_between(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
-
-
-@functools.cache
-def line_text(file: str, line: int) -> str:
-    """Return a line as `file:line (text)`, with the file as imports find it."""
-    path = Path(file)
-    if path.exists():  # unlike "<string>"
-        path = path.resolve()
-    folders = [Path(PACKAGE).parent, *(Path(each).resolve() for each in sys.path)]
-    parents = [folder for folder in folders if folder in path.parents]
-    if parents:
-        # the folder of the packages, not of a virtual environment
-        path = path.relative_to(max(parents, key=lambda folder: len(folder.parts)))
-    return f"{path.as_posix()}:{line} ({linecache.getline(file, line).strip()})"
 
 
 class Namespace(ModuleType):
@@ -423,22 +418,6 @@ class Traced:
         self._tracer.notice("transfers", "numpy.asarray(array)")
         return np.asarray(self.array, *args, **kwargs)
 
-    def __array_ufunc__(
-        self, ufunc: Any, method: str, *args: Any, **kwargs: Any
-    ) -> Any:
-        # An operator comes here if its first operand is a scalar or array of NumPy.
-        is_operator = ufunc in _UFUNCS and method == "__call__" and not kwargs
-        first, *others = map(unwrapped, args)
-        if is_operator and others and isinstance(first, np.generic | np.ndarray):
-            name = _UFUNCS[ufunc]
-            return self._tracer.call(LibraryCall(name, getattr(operator, name), args))
-        name = f"numpy.{ufunc.__name__}"
-        self._tracer.notice("outside", name)
-        function = getattr(ufunc, method)
-        return self._tracer.call(
-            LibraryCall(name, function, args, kwargs, outside=True)
-        )
-
     def __dlpack__(self, **kwargs: Any) -> Any:
         self._tracer.notice("transfers", "array.__dlpack__()")
         return self.array.__dlpack__(**kwargs)
@@ -465,20 +444,23 @@ class Traced:
         self._tracer.check_value(self, "len", value)
         return value
 
-    def __repr__(self) -> str:
-        return repr(self.array)
-
     def __copy__(self) -> "Traced":
         return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Traced":
         return self._tracer.xp.asarray(self, copy=True)
 
+    def is_moved_to(self, device: Any) -> bool:
+        """Return whether a device is the host, and no device taken from an array.
+
+        A device such as `y.device` may be the array's own.
+        """
+        is_named = isinstance(device, str) or not _is_host(self.array.device)
+        return is_named and _is_host(device)
+
     def to_device(self, device: Any, /, **kwargs: Any) -> Any:
         """Copy the array to another device, as the library does."""
-        own = str(getattr(self.array, "device", "cpu")).lower()
-        is_host = str(device).lower().startswith(("cpu", "tfrt_cpu"))
-        if is_host and "cpu" not in own:
+        if self.is_moved_to(device):
             self._tracer.notice("transfers", f"array.to_device({device})")
 
         function, args = _method_of("to_device"), (self, device)
@@ -491,6 +473,32 @@ class Traced:
             function = operator.attrgetter(name)
             return self._tracer.call(LibraryCall(name, function, (self,)))
         return self._tracer.attribute(self, name)
+
+
+def _is_host(device: Any) -> bool:
+    """Return whether a device is the processor, by its name."""
+    return "cpu" in str(device).lower()
+
+
+def call_ufunc(
+    self: Traced, ufunc: Any, method: str, *args: Any, **kwargs: Any
+) -> Any:
+    """Call a function of NumPy, for a library whose arrays have `__array_ufunc__`."""
+    # An operator comes here if its first operand is a scalar or array of NumPy.
+    is_operator = ufunc in _UFUNCS and method == "__call__" and not kwargs
+    first, *others = map(unwrapped, args)
+    if is_operator and others and isinstance(first, np.generic | np.ndarray):
+        name = _UFUNCS[ufunc]
+        return self._tracer.call(LibraryCall(name, getattr(operator, name), args))
+    name = f"numpy.{ufunc.__name__}"
+    self._tracer.notice("outside", name)
+    function = getattr(ufunc, method)
+    return self._tracer.call(LibraryCall(name, function, args, kwargs, outside=True))
+
+
+def call_wrap(self: Traced, array: np.ndarray, *args: Any) -> Any:
+    """Return a result of NumPy as an array of the library: see `__array_wrap__`."""
+    return self._tracer.wrap(self.array.__array_wrap__(array, *args))
 
 
 def _method_of(name: str) -> Callable[..., Any]:
@@ -523,8 +531,10 @@ _CONVERSIONS: dict[str, Any] = {
     "contains": operator.contains,
     "str": str,
     "format": format,
+    "repr": repr,
 }
 """Operations of Python that need the values of an array."""
+_OF_ALL_VALUES = ("str", "format", "repr")
 _OF_ONE_VALUE = ("bool", "float", "int")
 
 
@@ -556,7 +566,8 @@ def _conversion(name: str) -> Callable[..., Any]:
     function = _CONVERSIONS[name]
 
     def convert(self: Traced, *args: Any) -> Any:
-        self._tracer.notice("syncs", f"{name}(array)")
+        kind = "transfers" if name in _OF_ALL_VALUES else "syncs"
+        self._tracer.notice(kind, f"{name}(array)")
         value = function(self.array, *map(unwrapped, args))
         is_real = self.host.dtype.kind != "c"
         if name in _OF_ONE_VALUE and is_real and self.host.size == 1:

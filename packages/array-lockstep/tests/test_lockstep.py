@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from array_api_compat import array_namespace, is_torch_array
 
-from array_lockstep import Record, Run, assert_lockstep, command, lockstep
+from array_lockstep import Run, assert_lockstep, command, lockstep
 from array_lockstep.libraries import open_library
-from array_lockstep.programs import ProgramTracer, is_allowed
+from array_lockstep.programs import ProgramTracer
 from array_lockstep.tracer import Namespace
 
 LIBRARIES = ("torch", "array-api-strict", "jax")
@@ -36,7 +36,8 @@ each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_healthy_library_gives_no_alarm(library, dtype):
     run = lockstep(everything, inputs(dtype), library=library)
     clean(run)
-    assert (run.transfers, run.syncs, run.outside, run.unjudged) == ([], [], [], [])
+    assert (run.transfers, run.outside, run.unjudged) == ([], [], [])
+    assert {each.name for each in run.syncs} == {"nonzero", "unique_values"}
     assert run.operations > 70
     assert run.end.endswith("eps from NumPy's whole run")
 
@@ -94,7 +95,7 @@ def test_faulty_functions_are_named_and_no_other(dtype, monkeypatch):
     run = lockstep(everything, inputs(dtype))
     assert {each.name for each in run.deviations} == FUNCTIONS.keys()
     assert run.deviations[0].name == "exp"
-    assert all("test_lockstep.py:" in each.place for each in run.deviations)
+    assert all("test_lockstep.py:" in str(each.place) for each in run.deviations)
 
 
 @pytest.mark.needs("torch")
@@ -320,7 +321,7 @@ def test_jax_functions_escape_with_the_right_result():
 
     run = lockstep(program, inputs()[:1], library="jax")
     assert (run.error, run.deviations) == (None, [])
-    assert all("test_lockstep.py" in each.place for each in run.escaped)
+    assert all("test_lockstep.py" in str(each.place) for each in run.escaped)
     assert len(run.escaped) >= 1
 
 
@@ -366,7 +367,7 @@ def test_copies_to_the_host_and_waits_are_found(library):
         calls.append("array.numpy()")
     assert [each.call for each in run.transfers] == calls
     assert [each.name for each in run.syncs] == ["bool", "float", "int", "index"]
-    assert run.transfers[0].place.endswith("(np.asarray(x))")
+    assert str(run.transfers[0].place).endswith("(np.asarray(x))")
 
 
 @pytest.mark.needs("torch")
@@ -408,7 +409,7 @@ def test_an_operation_that_raises_is_an_error_of_the_program():
     run = lockstep(assigns, inputs()[:1], library="jax")
     assert run.error.name == "setitem"
     assert run.error.call == "float64 (12, 5)[0, 0] = 1.0"
-    assert run.error.place.endswith("(x[0, 0] = 1.0)")
+    assert str(run.error.place).endswith("(x[0, 0] = 1.0)")
     assert isinstance(run.exception, TypeError)
 
 
@@ -419,7 +420,7 @@ def test_an_error_or_an_exit_of_the_program_is_the_programs(kind):
 
     run = lockstep(refuses, inputs()[:1], library="numpy")
     assert run.error.name == kind.__name__
-    assert run.error.place.endswith('(raise kind("too small"))')
+    assert str(run.error.place).endswith('(raise kind("too small"))')
 
 
 @pytest.mark.needs("torch")
@@ -514,7 +515,7 @@ def test_a_wrapper_with_the_name_of_its_library_is_the_one_under_test(base):
 
 @pytest.mark.needs("torch")
 def test_a_function_outside_the_standard_alone_does_not_pass():
-    sin, allow = importlib.import_module("torch").sin, {"outside": True}
+    sin, allow = importlib.import_module("torch").sin, {"outside": {"*": "?"}}
     with pytest.raises(AssertionError, match="nothing was compared"):
         assert_lockstep(sin, (np.ones(3),), library="torch", allow=allow)
 
@@ -638,9 +639,9 @@ def test_an_output_argument_is_outside():
 
 
 @pytest.mark.parametrize("library", ["jax", "array-api-strict", "torch"])
-def test_a_ufunc_of_numpy_is_outside(library):
+def test_a_ufunc_of_numpy_is_a_copy(library):
     run = lockstep(lambda x: np.add(x, x), (np.ones(2),), library=library)
-    assert [each.call for each in run.outside] == ["numpy.add"]
+    assert [each.call for each in run.transfers] == ["numpy.asarray(array)"]
 
 
 def test_a_program_in_the_package_of_its_library_has_its_lines(tmp_path, monkeypatch):
@@ -652,7 +653,7 @@ def test_a_program_in_the_package_of_its_library_has_its_lines(tmp_path, monkeyp
     library = importlib.import_module("own_library")
     program = importlib.import_module("own_library.own_program").program
     run = lockstep(program, (np.ones(2),), library=library)
-    assert run.error.place.endswith("own_program.py:2 (return x.missing)")
+    assert str(run.error.place).endswith("own_program.py:2 (return x.missing)")
 
 
 def test_a_neighbour_of_a_library_of_one_file_is_part_of_the_program(
@@ -665,7 +666,7 @@ def test_a_neighbour_of_a_library_of_one_file_is_part_of_the_program(
     monkeypatch.delitem(sys.modules, "neighbour", raising=False)
     neighbour = importlib.import_module("neighbour")
     run = lockstep(lambda x: neighbour.total(x) + 1, (np.ones(3),), library="one_file:")
-    assert [each.place for each in run.outside] == [
+    assert [str(each.place) for each in run.outside] == [
         "neighbour.py:2 (return x.sum() + x)"
     ]
 
@@ -821,7 +822,7 @@ def test_an_error_before_the_first_line_names_the_program():
         return 0
 
     run = lockstep(program, (np.ones(2),))
-    assert "(def program():)" in run.error.place
+    assert "(def program():)" in str(run.error.place)
 
 
 @each_library
@@ -891,7 +892,7 @@ def test_estimators_run_with_the_same_results(monkeypatch):
         opened = open_library(library)
         own = program(opened.xp.asarray(inputs()[0]))
         np.testing.assert_array_equal(*map(opened.to_numpy, (run.result, own)))
-        assert any(each.place.startswith("sklearn/") for each in run.syncs)
+        assert any(each.place.file.startswith("sklearn/") for each in run.syncs)
 
 
 STRANGE = """
@@ -938,11 +939,10 @@ def test_an_assertion_begins_with_the_verdict():
     assert first.startswith("torch ")
     assert ": copy to the host: numpy.asarray(array); at " in first
     assert ": wait for a value: bool(array); at " in second
-    allow = {"syncs": True, "transfers": ["test_lockstep.py"]}
+    allow = {"syncs": {"*": "?"}, "transfers": {"numpy.asarray": "?"}}
     assert_lockstep(program, args, allow=allow)
-    assert_lockstep(program, args, allow={**allow, "transfers": {"numpy.asarray": "?"}})
     with pytest.raises(AssertionError):
-        assert_lockstep(program, args, allow={"syncs": True, "transfers": ["scipy"]})
+        assert_lockstep(program, args, allow={**allow, "transfers": {"scipy": "?"}})
 
 
 @pytest.mark.needs("torch")
@@ -954,7 +954,7 @@ def test_expected_deviations_are_allowed_by_operation(monkeypatch):
     reason = "its exp has half of the digits"
     assert_lockstep(program, inputs()[:1], allow={"deviations": {"exp": reason}})
     with pytest.raises(AssertionError, match=r"^torch \S+: deviates: xp.exp\(float64"):
-        assert_lockstep(program, inputs()[:1], allow={"deviations": ["log"]})
+        assert_lockstep(program, inputs()[:1], allow={"deviations": {"log": reason}})
 
 
 @pytest.mark.needs("torch")
@@ -977,28 +977,7 @@ def test_an_assertion_compares_the_shapes_and_integers_of_the_result(own, words)
 
     with pytest.raises(AssertionError, match=f": the result: {re.escape(words)}"):
         assert_lockstep(program, inputs()[:1])
-    assert_lockstep(program, inputs()[:1], allow={"differs": True})
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["max"], True),
-        (["exp"], False),
-        (["softmax.py"], True),
-        (["softmax.py:47"], True),
-        (["experiments/softmax.py"], True),
-        (["softmax.py:4"], False),
-        (["max.py"], False),
-        (["experiments"], False),
-        ({"exp": "reason", "max": "reason"}, True),
-        (True, True),
-        ([], False),
-    ],
-)
-def test_a_word_of_allow_is_a_name_or_a_place(words, expected):
-    place = "experiments/softmax.py:47 (y = xp.exp(x - xp.max(x)))"
-    assert is_allowed(Record("max", "xp.max(x)", place), words) is expected
+    assert_lockstep(program, inputs()[:1], allow={"differs": {"*": "they branch"}})
 
 
 PROGRAM = """
