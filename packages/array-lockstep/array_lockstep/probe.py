@@ -2,16 +2,16 @@
 
 Ordinary data have no NaN, no infinities and no ties. Its arrays are contiguous, of one
 dtype, and have hundreds of rows. A library may be wrong elsewhere, and still agree with
-NumPy on them. Each call below is a program for `lockstep`. Its source is the place in
-reports.
+NumPy on them. Each call below is a program for `lockstep`, and every function of the
+standard with a bound is called.
 
-The standard specifies the results of these calls, the sign of a zero included. Results
-that it leaves open are not judged: the sign of a zero in a sum or a maximum, `argmax`
-of NaN, floats beyond the range of an integer dtype, and integers together with floats.
-Subnormal numbers may count as zero.
+Results that the standard leaves open are not judged: the sign of a zero in a sum or a
+maximum, `argmax` of NaN, floats beyond the range of an integer dtype, and integers
+together with floats. Subnormal numbers may count as zero.
 """
 
 import math
+import operator
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,63 +21,50 @@ from array_api_compat import array_namespace
 
 from array_lockstep.allowances import Allow, Allowances
 from array_lockstep.answers import replacements
-from array_lockstep.bounds import Verdict
+from array_lockstep.bounds import EXACT, ULPS, Verdict, words_of
 from array_lockstep.judge import numpy_result
-from array_lockstep.libraries import open_library
+from array_lockstep.libraries import Library, open_library
 from array_lockstep.operations import Operation
 from array_lockstep.operators import kind_of
-from array_lockstep.programs import (
-    ProgramTracer,
-    run_under,
-)
+from array_lockstep.programs import ProgramTracer, run_under
 from array_lockstep.quiet import quiet
 from array_lockstep.records import Record
-from array_lockstep.rules import SUMS
 from array_lockstep.running import Call, enter, leave
 
 # The standard: "calculates an implementation-dependent approximation".
-APPROXIMATIONS = {"exp", "log", "log1p", "tanh"}
-_UNSIGNED = SUMS.keys() | {"max", "maximum"}
-"""Operations for which the standard leaves the sign of a zero open."""
+APPROXIMATIONS = ULPS.keys() - words_of("add subtract multiply divide square sqrt")
+_SIGNED = EXACT | ULPS.keys() | {"abs"}
+_SIGNED -= words_of("max maximum min minimum sort clip unique_values empty empty_like")
+"""Operations with a defined sign of a zero."""
 FINDINGS = ("deviations", "error", "differs")
 """The findings that `assert_namespace` refuses."""
 
-Calls = tuple[Callable[..., Any], ...]
-_optional: set[Callable[..., Any]] = set()
-"""Calls that a library may refuse.
-
-It may lack an optional function or dtype, negative steps, or arrays of some megabytes.
-"""
-
-
-def optional(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a call that a library may refuse."""
-    _optional.add(call)
-    return call
+Program = Callable[..., Any]
+Programs = tuple[Program, ...]
 
 
 class Probe(NamedTuple):
-    """Calls on the same operands. A call gets the namespace and the operands."""
+    """Programs with the same operands. A program gets the namespace, too."""
 
     name: str
     operands: tuple[np.ndarray, ...]
-    calls: tuple[Callable[..., Any], ...]
-    parts: Callable[..., tuple[Any, ...]] | None = None
-    """Makes the operands of the calls from these, such as by slices."""
+    programs: Programs
+    view: Program | None = None
+    """Makes the operands of the programs from these, such as by slices."""
+    may_refuse: bool = False
+    """Whether a library may raise, as for negative steps or a change in place."""
     kinds: tuple[str, ...] = ("deviations", "error")
     """The findings that count. Subnormal numbers make other results differ."""
 
 
 def assert_namespace(
-    library: Any,
-    *,
-    dtype: str = "float64",
-    allow: Allow | None = None,
+    library: Any, *, dtype: str = "float64", allow: Allow | None = None
 ) -> None:
     """Assert that a namespace computes as NumPy on unusual operands.
 
     They are infinities, NaN, ties, strided and transposed views, empty arrays, several
-    dtypes, three axes and 262148 elements.
+    dtypes, three axes and 262148 elements. Every function of the standard with a bound
+    is called, also of the extensions `linalg` and `fft`, if the namespace has them.
 
     Args:
         library: A library, as for `lockstep`.
@@ -86,7 +73,8 @@ def assert_namespace(
             `deviations`, `error` or `differs`.
 
     Raises:
-        AssertionError: There are other findings. Each has a line, with the call.
+        AssertionError: There are other findings, or a word of `allow` matches nothing
+            any more. Each has a line, with the call.
         LockstepError: The library is not available.
 
     Examples:
@@ -107,23 +95,16 @@ def assert_namespace(
 
 def findings(library: Any, dtype: str) -> list[tuple[str, str, Record]]:
     """Return the name of the probe, the kind and the record of each finding."""
-    found = []
     call = Call()
     try:
         enter(call, replacements)
         opened = open_library(library)
         with quiet, np.errstate(all="ignore"):  # of the library itself
-            for name, operands, calls, parts, kinds in probes(dtype):
-                if not all(hasattr(opened.xp, x.dtype.name) for x in operands):
-                    continue
-                for asked in calls:
-                    program = _program(asked, parts)
-                    run = run_under(_ProbeTracer(opened, asked), program, operands)
-                    if run.error and asked in _optional and not run.deviations:
-                        continue
-                    for kind in kinds:
-                        found += [(name, kind, each) for each in run.findings(kind)]
-        return found
+            return [
+                (probe.name, kind, record)
+                for probe in probes(dtype)
+                for kind, record in _ask(opened, probe)
+            ]
     finally:  # twice, because Ctrl-C may interrupt the first time
         try:
             leave(call)
@@ -131,14 +112,27 @@ def findings(library: Any, dtype: str) -> list[tuple[str, str, Record]]:
             leave(call)
 
 
-def _program(
-    call: Callable[..., Any], parts: Callable[..., tuple[Any, ...]] | None
-) -> Callable[..., Any]:
+def _ask(library: Library, probe: Probe) -> Iterator[tuple[str, Record]]:
+    """Run all programs of a probe, or each alone if one of them raises."""
+    extension = probe.name if probe.name in ("linalg", "fft") else "asarray"
+    names = {extension, *(x.dtype.name for x in probe.operands)}
+    if not all(hasattr(library.xp, name) for name in names):
+        return
+
     def program(*operands: Any) -> Any:
         xp = array_namespace(*operands)
-        return call(xp, *(parts(*operands) if parts else operands))
+        parts = probe.view(*operands) if probe.view else operands
+        results = [asked(xp, *parts) for asked in probe.programs]
+        return results if "differs" in probe.kinds else None
 
-    return program
+    run = run_under(_ProbeTracer(library, program), program, probe.operands)
+    if run.error and len(probe.programs) > 1:
+        for each in probe.programs:
+            yield from _ask(library, probe._replace(programs=(each,)))
+    elif not (run.error and probe.may_refuse) or run.deviations:
+        for kind in probe.kinds:
+            for record in run.findings(kind):
+                yield kind, record
 
 
 class _ProbeTracer(ProgramTracer):
@@ -150,14 +144,14 @@ class _ProbeTracer(ProgramTracer):
 
     def _compare(self, operation: Operation) -> Verdict:
         verdict = super()._compare(operation)
-        name, result = operation.name, operation.result
+        kind, result = kind_of(operation.name), operation.result
         is_float = isinstance(result, np.ndarray) and result.dtype.kind == "f"
         if not is_float or verdict.problem:
             return verdict
-        if name in APPROXIMATIONS:
+        if kind in APPROXIMATIONS:
             half = float(np.finfo(result.dtype).eps) ** -0.5
             verdict = verdict._replace(bound=max(verdict.bound, half))
-        if verdict.deviates or kind_of(name) in _UNSIGNED or result.all():
+        if verdict.deviates or kind not in _SIGNED or result.all():
             return verdict
         expected = numpy_result(operation)
         zeros = (result == 0) & (expected == 0)
@@ -169,140 +163,189 @@ class _ProbeTracer(ProgramTracer):
         return Verdict(math.inf, verdict.bound, at, values)
 
 
-def _iadd(xp: Any, a: Any, b: Any, *_: Any) -> Any:
-    z = xp.asarray(a, copy=True)
-    z += b
-    return z
+def _named(name: str, operands: int = 1, *more: Any, **kwargs: Any) -> Program:
+    """Return a program that calls a function with its first operands."""
+
+    def program(xp: Any, *all_operands: Any) -> Any:
+        return operator.attrgetter(name)(xp)(*all_operands[:operands], *more, **kwargs)
+
+    return program
 
 
-def _isub(xp: Any, a: Any, b: Any, *_: Any) -> Any:
-    z = xp.asarray(a, copy=True)
-    z -= b
-    return z
+def _each(names: str, operands: int = 1, *more: Any, **kwargs: Any) -> Programs:
+    return tuple(_named(name, operands, *more, **kwargs) for name in names.split())
 
 
-def _imul(xp: Any, a: Any, b: Any, *_: Any) -> Any:
-    z = xp.asarray(a, copy=True)
-    z *= b
-    return z
+def _over(names: str, *axes: Any, **kwargs: Any) -> Programs:
+    """Return programs that call functions over each of several axes."""
+    return tuple(
+        program for axis in axes for program in _each(names, axis=axis, **kwargs)
+    )
 
 
-def _itruediv(xp: Any, a: Any, b: Any, *_: Any) -> Any:
-    z = xp.asarray(a, copy=True)
-    z /= b
-    return z
+def _in_place(change: Program) -> Program:
+    def program(xp: Any, a: Any, b: Any, *_: Any) -> Any:
+        return change(xp.asarray(a, copy=True), b)
+
+    return program
 
 
-ELEMENTWISE = (
-    lambda xp, a, b, t: xp.abs(a),
-    lambda xp, a, b, t: xp.exp(a),
-    lambda xp, a, b, t: xp.isfinite(a),
-    lambda xp, a, b, t: xp.log(a),
-    lambda xp, a, b, t: xp.log1p(a),
-    lambda xp, a, b, t: xp.ones_like(a),
-    lambda xp, a, b, t: xp.sqrt(a),
-    lambda xp, a, b, t: xp.tanh(a),
-    lambda xp, a, b, t: xp.zeros_like(a),
-    lambda xp, a, b, t: xp.where(t, a, b),
-    lambda xp, a, b, t: xp.asarray(a, copy=True),
-    lambda xp, a, b, t: -a,
-    lambda xp, a, b, t: a == b,
-    lambda xp, a, b, t: a > b,
-    _iadd,
-)
+# Elements.
+
+UNARY = _each("""
+    abs ceil floor trunc round sign signbit negative positive square reciprocal sqrt
+    exp expm1 log log1p log2 log10 isfinite isinf isnan
+    ones_like zeros_like empty_like asarray
+    asin acos atan sinh cosh tanh asinh acosh atanh
+""")
+PERIODIC = _each("sin cos tan")
 ARITHMETIC = (
     lambda xp, a, b, *_: a + b,
     lambda xp, a, b, *_: a - b,
     lambda xp, a, b, *_: a * b,
     lambda xp, a, b, *_: a / b,
 )
-OPERATORS = (
-    *(_isub, _imul, _itruediv),
-    lambda xp, a, b, t: 1 - a,
-    lambda xp, a, b, t: 0.1 * a,
-    lambda xp, a, b, t: a + 0.1,
-    lambda xp, a, b, t: a > 0.5,
-    optional(lambda xp, a, b, t: xp.maximum(a, b)),
+COMPARISONS = _each("equal not_equal less less_equal greater greater_equal", 2)
+BINARY = (
+    *_each("add subtract multiply divide maximum minimum copysign nextafter", 2),
+    *_each("atan2 hypot", 2),
+    *COMPARISONS,
+)
+INEXACT = _each("pow remainder floor_divide logaddexp", 2)
+NUMBERS = (
+    lambda xp, a, *_: -a,
+    lambda xp, a, *_: 1 - a,
+    lambda xp, a, *_: 0.1 * a,
+    lambda xp, a, *_: a + 0.1,
+    lambda xp, a, *_: a > 0.5,
+    lambda xp, a, *_: xp.clip(a, -1.0, 1.5),
+    lambda xp, a, *_: xp.full_like(a, 2.5),
+    lambda xp, a, *_: xp.asarray(a, copy=True),
+)
+ORDERS = (
     *ARITHMETIC,
+    lambda xp, a, b, *_: a == b,
+    lambda xp, a, b, *_: a > b,
 )
-REVERSED = (
-    lambda xp, a, b, t: b + a,
-    lambda xp, a, b, t: b - a,
-    lambda xp, a, b, t: b * a,
-    lambda xp, a, b, t: b / a,
-    lambda xp, a, b, t: b == a,
-    lambda xp, a, b, t: b > a,
-    lambda xp, a, b, t: xp.where(t, b, a),
+CHOICES = (
+    lambda xp, a, b, t, *_: xp.where(t, a, b),
+    lambda xp, a, b, t, *_: xp.where(t, b, a),
 )
+
+
+def _add(x: Any, y: Any) -> Any:
+    x += y
+    return x
+
+
+def _subtract(x: Any, y: Any) -> Any:
+    x -= y
+    return x
+
+
+def _multiply(x: Any, y: Any) -> Any:
+    x *= y
+    return x
+
+
+def _divide(x: Any, y: Any) -> Any:
+    x /= y
+    return x
+
+
+CHANGES = (_add, _subtract, _multiply, _divide)
+IN_PLACE = tuple(map(_in_place, CHANGES))
+
+
+def _reversed(program: Program) -> Program:
+    return lambda xp, a, b, *others: program(xp, b, a, *others)
+
+
+ELEMENTS = (*UNARY, *NUMBERS, *BINARY, *ORDERS, *map(_reversed, ORDERS), *CHOICES)
+
+# Axes.
+
+FOLDS = "sum mean max min any all count_nonzero"
+AXES = (None, 0, -1)
+FEW = _over(f"{FOLDS} prod var std", *AXES)
+FEW += _over(f"{FOLDS} prod var std argmax argmin", *AXES, keepdims=True)
+FEW += _over("argmax argmin", 0, 1) + _over("std var", 0, correction=1)
+ALONG = _over("sort argsort cumulative_sum cumulative_prod diff flip unstack", 0, -1)
+ALONG += _over("sort argsort", -1, descending=True)
+ALONG += _over("cumulative_sum cumulative_prod", 1, include_initial=True)
+ALONG += (_named("flip"), _named("roll", 1, 2, axis=1), _named("roll", 1, -3))
 MOVES = (
-    lambda xp, a, b, t: xp.all(t),
-    lambda xp, a, b, t: xp.astype(t, a.dtype),
-    lambda xp, a, b, t: xp.astype(t, xp.int64),
-    lambda xp, a, b, t: xp.concat([a, b], axis=0),
-    lambda xp, a, b, t: xp.stack([a, b]),
-    lambda xp, a, b, t: xp.reshape(a, (-1,)),
-)
-REDUCTIONS = (
-    lambda xp, a, *_: xp.sum(a),
-    lambda xp, a, *_: xp.sum(a, axis=0),
-    lambda xp, a, *_: xp.sum(a, axis=-1, keepdims=True),
-    lambda xp, a, *_: xp.mean(a, axis=0),
-    lambda xp, a, *_: xp.mean(a, axis=-1),
-)
-MAXIMA = (
-    lambda xp, a, *_: xp.max(a),
-    lambda xp, a, *_: xp.max(a, axis=0),
-    lambda xp, a, *_: xp.max(a, axis=-1, keepdims=True),
-)
-PRODUCTS = (
-    lambda xp, a: a @ a.T,
-    lambda xp, a: a.T @ a[:, :3],
-    lambda xp, a: a[0, ...] @ a.T,
-    lambda xp, a: a[0, ...] @ a[0, ...],
-    optional(lambda xp, a: xp.matmul(a, a.T)),
-)
-ENDS = (
-    lambda xp, a, last: xp.take(a, last, axis=0),
-    lambda xp, a, last: xp.concat([a, xp.take(a, last, axis=0)], axis=0),
-    lambda xp, a, last: a[4098, ...],
-    lambda xp, a, last: a[4096:4099, ...],
-)
-MATRIX = (
-    lambda xp, a, b, t, i: xp.argmax(a, axis=0),
-    lambda xp, a, b, t, i: xp.argmax(a, axis=1),
-    lambda xp, a, b, t, i: b @ a.T,
-    lambda xp, a, b, t, i: a.T @ b,
+    lambda xp, a, b, t, i: xp.concat([a, b], axis=0),
+    lambda xp, a, b, t, i: xp.concat([b, a], axis=1),
+    lambda xp, a, b, t, i: xp.concat([a, b], axis=None),
+    lambda xp, a, b, t, i: xp.stack([a, b, a - b]),
+    lambda xp, a, b, t, i: xp.stack([a, b, a - b], axis=1),
+    lambda xp, a, b, t, i: xp.stack([a, b, a - b], axis=-1),
+    lambda xp, a, b, t, i: xp.reshape(a, (-1,)),
+    lambda xp, a, b, t, i: xp.reshape(a, (3, -1)),
+    lambda xp, a, b, t, i: xp.astype(t, a.dtype),
+    lambda xp, a, b, t, i: xp.astype(t, xp.int64),
+    lambda xp, a, b, t, i: xp.astype(a, xp.int64),
+    lambda xp, a, b, t, i: xp.astype(a, xp.bool),
     lambda xp, a, b, t, i: xp.take(a, i, axis=0),
     lambda xp, a, b, t, i: xp.take(a, i, axis=1),
     lambda xp, a, b, t, i: xp.take(a, i[::2], axis=0),
-    lambda xp, a, b, t, i: xp.astype(a, xp.int64),
-    lambda xp, a, b, t, i: xp.concat([b, a], axis=1),
-    lambda xp, a, b, t, i: xp.reshape(a, (3, -1)),
+    lambda xp, a, b, t, i: xp.take_along_axis(a, i[:, None], axis=1),
     lambda xp, a, b, t, i: xp.permute_dims(a, (1, 0)),
+    lambda xp, a, b, t, i: xp.moveaxis(a, 0, 1),
+    lambda xp, a, b, t, i: xp.expand_dims(a, axis=1),
+    lambda xp, a, b, t, i: xp.squeeze(a[:, :1], axis=1),
+    lambda xp, a, b, t, i: xp.repeat(a, 2, axis=1),
+    lambda xp, a, b, t, i: xp.repeat(a, i, axis=0),
+    lambda xp, a, b, t, i: xp.tile(a, (2, 3)),
+    lambda xp, a, b, t, i: xp.tril(a, k=1),
+    lambda xp, a, b, t, i: xp.triu(a, k=-1),
+    lambda xp, a, b, t, i: xp.broadcast_to(a[1, ...], (3, *a.shape)),
+    lambda xp, a, b, t, i: xp.broadcast_arrays(a, b[:1, :]),
+    lambda xp, a, b, t, i: xp.meshgrid(a[0, ...], b[:, 0], indexing="ij"),
+    lambda xp, a, b, t, i: xp.matrix_transpose(a),
     lambda xp, a, b, t, i: a[1, ...],
     lambda xp, a, b, t, i: a[:, 2],
     lambda xp, a, b, t, i: a[1:3, ::2],
     lambda xp, a, b, t, i: a[..., None],
-    optional(lambda xp, a, b, t, i: xp.all(t, axis=0)),
+    lambda xp, a, b, t, i: a[t],
 )
-EMPTY = (
-    lambda xp, a, b, t, n, i: xp.concat([a, n], axis=0),
-    lambda xp, a, b, t, n, i: xp.take(n, i[:0], axis=0),
-    lambda xp, a, b, t, n, i: xp.permute_dims(a, (1, 0)),
-    lambda xp, a, b, t, n, i: xp.reshape(a, (2, 0, 3)),
-    lambda xp, a, b, t, n, i: a.T @ a,
+SETS = (
+    lambda xp, a, b, t, i: xp.nonzero(t),
+    lambda xp, a, b, t, i: xp.isin(i, i[1:3]),
+    lambda xp, a, b, t, i: xp.searchsorted(xp.sort(a[0, ...]), b[0, ...]),
+    lambda xp, a, b, t, i: xp.searchsorted(i[1:], i, side="right"),
+    *(
+        lambda xp, a, b, t, i, name=name: getattr(xp, name)(i)
+        for name in ("unique_all", "unique_counts", "unique_inverse", "unique_values")
+    ),
+    lambda xp, a, b, t, i: xp.from_dlpack(a),
 )
-AXES = (
-    lambda xp, a, i: xp.sum(a, axis=(0, 2)),
-    lambda xp, a, i: xp.sum(a, axis=(-1, 0), keepdims=True),
-    lambda xp, a, i: xp.sum(a, axis=(0, 1, 2)),
-    lambda xp, a, i: xp.sum(a, axis=1),
-    lambda xp, a, i: xp.max(a, axis=(0, 1)),
-    lambda xp, a, i: xp.max(a, axis=(2, -2), keepdims=True),
-    lambda xp, a, i: xp.mean(a, axis=(0, 2)),
-    lambda xp, a, i: xp.mean(a, axis=(-2, -1)),
-    lambda xp, a, i: xp.argmax(a, axis=1),
-    lambda xp, a, i: xp.argmax(a, axis=-2),
+FLAGS = (
+    *_over("any all count_nonzero", *AXES),
+    *_each("logical_and logical_or logical_xor", 2),
+    *_each("bitwise_and bitwise_or bitwise_xor", 2),
+    *_each("logical_not bitwise_invert"),
+)
+PRODUCTS = (
+    lambda xp, a, *_: a @ a.T,
+    lambda xp, a, *_: a.T @ a[:, :3],
+    lambda xp, a, *_: a[0, ...] @ a.T,
+    lambda xp, a, *_: a[0, ...] @ a[0, ...],
+    lambda xp, a, *_: xp.matmul(a, a.T),
+    lambda xp, a, *_: xp.vecdot(a, a),
+    lambda xp, a, *_: xp.tensordot(a, a, axes=2),
+    lambda xp, a, *_: xp.tensordot(a, a.T, axes=1),
+)
+PAIRS = (
+    lambda xp, a, b, *_: a.T @ b,
+    lambda xp, a, b, *_: b @ a.T,
+    lambda xp, a, b, *_: xp.vecdot(a, b, axis=-2),
+)
+CUBE = (
+    *_over(FOLDS, (0, 2), (0, 1, 2), 1),
+    *_over(f"{FOLDS} prod var std", (2, -2), (-1, 0), keepdims=True),
+    *_over("argmax argmin sort argsort cumulative_sum", 1, -2),
     lambda xp, a, i: xp.take(a, i[1:3], axis=-1),
     lambda xp, a, i: xp.concat([a, a[:, :1, :]], axis=1),
     lambda xp, a, i: xp.concat([a, a], axis=-1),
@@ -310,35 +353,29 @@ AXES = (
     lambda xp, a, i: xp.permute_dims(a, (0, 2, 1)),
     lambda xp, a, i: xp.permute_dims(a, (2, 0, 1)),
     lambda xp, a, i: xp.reshape(xp.permute_dims(a, (2, 0, 1)), (4, -1)),
+    lambda xp, a, i: xp.stack([a, a + 1], axis=-1),
+    lambda xp, a, i: xp.all(a > -9.0, axis=(0, 2)),
     lambda xp, a, i: a[:, 1, :],
     lambda xp, a, i: a[..., 0],
     lambda xp, a, i: a[:, :-1, -1],
     lambda xp, a, i: a[-1, ...],
     lambda xp, a, i: a[:, 1:, ::3],
-    optional(lambda xp, a, i: xp.all(a > -9.0, axis=(0, 2))),
-    optional(lambda xp, a, i: xp.all(a > -9.0, axis=-2)),
-    optional(lambda xp, a, i: xp.stack([a, a], axis=-1)),
 )
-PROMOTION = (
-    *(lambda xp, a, b: a + b, lambda xp, a, b: b + a),
-    *(lambda xp, a, b: a - b, lambda xp, a, b: b - a),
-    *(lambda xp, a, b: a * b, lambda xp, a, b: b * a),
-    *(lambda xp, a, b: a == b, lambda xp, a, b: b == a),
-    *(lambda xp, a, b: a > b, lambda xp, a, b: b > a),
-    lambda xp, a, b: xp.concat([a, b], axis=0),
-    lambda xp, a, b: xp.concat([b, a], axis=0),
-    lambda xp, a, b: xp.stack([a, b]),
-    lambda xp, a, b: xp.where(a > b, a, b),
-    lambda xp, a, b: xp.where(a > b, b, a),
-    lambda xp, a, b: xp.astype(a, b.dtype),
-    lambda xp, a, b: _iadd(xp, b, a),
-    lambda xp, a, b: _imul(xp, b, a),
-    optional(lambda xp, a, b: xp.sum(a, dtype=b.dtype)),
+
+# Sizes and dtypes.
+
+ENDS = (
+    lambda xp, a, last: xp.take(a, last, axis=0),
+    lambda xp, a, last: xp.concat([a, xp.take(a, last, axis=0)], axis=0),
+    lambda xp, a, last: a[4098, ...],
+    lambda xp, a, last: a[4096:4099, ...],
 )
-FLOATS = (
-    *(lambda xp, a, b: a / b, lambda xp, a, b: b / a),
-    lambda xp, a, b: xp.concat([a, b[:0, :]], axis=0),
-    optional(lambda xp, a, b: a @ b.T),
+EMPTY = (
+    lambda xp, a, n, i: xp.concat([a, n], axis=0),
+    lambda xp, a, n, i: xp.take(n, i[:0], axis=0),
+    lambda xp, a, n, i: xp.permute_dims(a, (1, 0)),
+    lambda xp, a, n, i: xp.reshape(a, (2, 0, 3)),
+    lambda xp, a, n, i: a.T @ a,
 )
 LARGE = (
     lambda xp, a, b, far: xp.sum(b),
@@ -353,10 +390,97 @@ LARGE = (
     lambda xp, a, b, far: xp.argmax(xp.reshape(a, (4, -1)), axis=-1),
     lambda xp, a, b, far: xp.sum(xp.reshape(b, (-1, 4)), axis=0),
     lambda xp, a, b, far: xp.reshape(b, (4, -1)) @ b[:65537],
+    lambda xp, a, b, far: xp.sort(a),
+    lambda xp, a, b, far: xp.arange(262148, dtype=xp.int64),
+)
+BOTH = (*ARITHMETIC[:3], *ORDERS[4:])
+PROMOTION = (
+    *BOTH,
+    *map(_reversed, BOTH),
+    lambda xp, a, b: xp.concat([a, b], axis=0),
+    lambda xp, a, b: xp.concat([b, a], axis=0),
+    lambda xp, a, b: xp.stack([a, b, a]),
+    lambda xp, a, b: xp.where(a > b, a, b),
+    lambda xp, a, b: xp.where(a > b, b, a),
+    lambda xp, a, b: xp.astype(a, b.dtype),
+    lambda xp, a, b: xp.sum(a, dtype=b.dtype),
+    lambda xp, a, b: IN_PLACE[0](xp, b, a),
+    lambda xp, a, b: IN_PLACE[2](xp, b, a),
+)
+FLOATS = (
+    *(ARITHMETIC[3], _reversed(ARITHMETIC[3])),
+    lambda xp, a, b: xp.concat([a, b[:0, :]], axis=0),
+    lambda xp, a, b: a @ b.T,
+)
+INTEGERS = (
+    *_each("abs sign square sum prod max min cumulative_sum sort argsort"),
+    *_each("bitwise_and bitwise_or bitwise_xor floor_divide remainder maximum", 2),
+    *_each("bitwise_left_shift bitwise_right_shift", 2),
+    *_each("bitwise_invert negative unique_values"),
+)
+COUNTS = (
+    lambda xp, a, count, scores: a + count,
+    lambda xp, a, count, scores: a == a + 256,
+    lambda xp, a, count, scores: a[:-1] == a[1:],
+    lambda xp, a, count, scores: xp.astype(count, scores.dtype),
+    lambda xp, a, count, scores: xp.arange(4099, dtype=xp.int64),
+)
+CREATION = (
+    lambda xp, a: xp.arange(2, 11, 3),
+    lambda xp, a: xp.arange(0.0, 1.0, 0.25, dtype=a.dtype),
+    lambda xp, a: xp.linspace(0.0, 1.0, 7, dtype=a.dtype),
+    lambda xp, a: xp.linspace(-1.0, 2.0, 6, endpoint=False),
+    lambda xp, a: xp.eye(3, 4, k=1, dtype=a.dtype),
+    lambda xp, a: xp.full((2, 3), 2.5, dtype=a.dtype),
+    lambda xp, a: xp.full((2, 3), 7),
+    lambda xp, a: (xp.ones((2, 3)), xp.ones(3, dtype=a.dtype)),
+    lambda xp, a: (xp.zeros((2, 0)), xp.zeros(3, dtype=xp.int64)),
+    lambda xp, a: xp.empty((2, 3), dtype=a.dtype),
+    lambda xp, a: xp.asarray([[1.0, 2.0], [3.0, 4.0]], dtype=a.dtype),
+)
+COMPLEX = (
+    *_each("abs conj real imag exp sqrt log sin cos square reciprocal sum prod mean"),
+    *_each("add subtract multiply divide equal", 2),
+    lambda xp, z, w: z @ w,
 )
 
+# Extensions.
 
-def _is_kept(change: Callable[..., Any]) -> Callable[..., Any]:
+LINALG = (
+    *_each("linalg.cholesky linalg.det linalg.slogdet linalg.inv linalg.pinv"),
+    *_each("linalg.eigh linalg.eigvalsh linalg.svd linalg.svdvals linalg.qr"),
+    *_each("linalg.matrix_norm linalg.vector_norm linalg.trace linalg.diagonal"),
+    *_each("linalg.solve linalg.matmul linalg.vecdot", 2),
+    _named("linalg.cholesky", upper=True),
+    _named("linalg.matrix_power", 1, 3),
+    _named("linalg.vector_norm", axis=-1, keepdims=True),
+    _named("linalg.vector_norm", ord=1),
+    _named("linalg.diagonal", offset=1),
+    _named("linalg.svd", full_matrices=False),
+    _named("linalg.matrix_transpose"),
+    lambda xp, s, _: xp.linalg.outer(s[0, 0, :], s[1, :, 1]),
+    lambda xp, s, _: xp.linalg.tensordot(s[0, ...], s[1, ...], axes=1),
+    lambda xp, s, _: xp.linalg.cross(s[..., :3], s[..., 1:]),
+    lambda xp, s, _: xp.linalg.qr(s[..., :2], mode="complete"),
+    lambda xp, s, _: xp.linalg.pinv(s[..., :2]),
+    lambda xp, s, _: xp.linalg.solve(s, s[0, :, 0]),
+)
+FFT = (
+    *_each("fft.rfft fft.ihfft fft.fftshift fft.ifftshift fft.rfftn"),
+    *(
+        lambda xp, x, z, name=name: operator.attrgetter(name)(xp.fft)(z)
+        for name in words_of("fft ifft irfft hfft fftn ifftn irfftn")
+    ),
+    lambda xp, x, z: xp.fft.fft(z, n=8, axis=0, norm="ortho"),
+    lambda xp, x, z: xp.fft.rfft(x, axis=0, norm="forward"),
+    lambda xp, x, z: xp.fft.fftshift(x, axes=(0,)),
+    lambda xp, x, z: (xp.fft.fftfreq(5), xp.fft.rfftfreq(6, d=0.5)),
+)
+
+# Copies.
+
+
+def _is_kept(change: Program) -> Program:
     """Return a program that changes a copy of its first operand in place.
 
     The second operand has the same values in other memory.
@@ -370,7 +494,7 @@ def _is_kept(change: Callable[..., Any]) -> Callable[..., Any]:
     return program
 
 
-def _is_shared(change: Callable[..., Any]) -> Callable[..., Any]:
+def _is_shared(change: Program) -> Program:
     """Return a program that changes its operand after it was shared.
 
     For immutable arrays, the change makes another array.
@@ -388,60 +512,20 @@ def _is_shared(change: Callable[..., Any]) -> Callable[..., Any]:
 COPIES = (
     _is_kept(lambda xp, m: xp.asarray(m, copy=True)),
     _is_kept(lambda xp, m: xp.astype(m, m.dtype)),
-    optional(_is_kept(lambda xp, m: xp.astype(m, m.dtype, copy=True))),
-    optional(_is_kept(lambda xp, m: xp.reshape(m, (-1,), copy=True))),
-    optional(_is_shared(lambda xp, m: xp.astype(m, m.dtype, copy=False))),
-    optional(_is_shared(lambda xp, m: xp.asarray(m, copy=False))),
-    optional(_is_shared(lambda xp, m: xp.reshape(m, (-1,), copy=False))),
 )
-
-
-def _moved(change: Callable[..., None], *, down: bool) -> Callable[..., Any]:
-    """Return a program that changes rows of an operand by their neighbours."""
-
-    def program(xp: Any, m: Any, _: Any) -> Any:
-        v, other = (m[1:, :], m[:-1, :]) if down else (m[:-1, :], m[1:, :])
-        return change(v, other)
-
-    return optional(program)
-
-
-def _added(v: Any, other: Any) -> Any:
-    v += other
-    return v
-
-
-def _subtracted(v: Any, other: Any) -> Any:
-    v -= other
-    return v
-
-
-def _multiplied(v: Any, other: Any) -> Any:
-    v *= other
-    return v
-
-
-def _divided(v: Any, other: Any) -> Any:
-    v /= other
-    return v
-
-
+SHARES = (
+    _is_kept(lambda xp, m: xp.astype(m, m.dtype, copy=True)),
+    _is_kept(lambda xp, m: xp.reshape(m, (-1,), copy=True)),
+    _is_shared(lambda xp, m: xp.astype(m, m.dtype, copy=False)),
+    _is_shared(lambda xp, m: xp.asarray(m, copy=False)),
+    _is_shared(lambda xp, m: xp.reshape(m, (-1,), copy=False)),
+)
 OVERLAPS = (
-    _moved(_added, down=True),
-    _moved(_subtracted, down=False),
-    _moved(_multiplied, down=True),
-    _moved(_divided, down=False),
+    lambda xp, m, _: _add(m[1:, :], m[:-1, :]),
+    lambda xp, m, _: _subtract(m[:-1, :], m[1:, :]),
+    lambda xp, m, _: _multiply(m[1:, :], m[:-1, :]),
+    lambda xp, m, _: _divide(m[:-1, :], m[1:, :]),
 )
-IN_PLACE = (_added, _subtracted, _multiplied, _divided)
-
-
-def _in_place(change: Callable[..., Any], view: Callable[..., Any]) -> Any:
-    def program(xp: Any, m: Any, n: Any) -> Any:
-        return change(view(xp.asarray(m, copy=True)), n)
-
-    return program
-
-
 VIEWS = {
     "steps": lambda m: m[::2, ::2],
     "transposed": lambda m: m[:6, :4].T,
@@ -450,8 +534,25 @@ VIEWS = {
 """Parts of a matrix of 8 rows and 12 columns, with 4 rows and 6 columns."""
 
 
+def _parts(view: Program, m: Any, n: Any, flags: Any, i: Any) -> tuple[Any, ...]:
+    return view(m), n, view(flags), i
+
+
+def _sum_of_short(xp: Any, short: Any, long: Any) -> Any:
+    """Return whether a sum of int32 has the default integer dtype."""
+    return xp.sum(short) == xp.sum(xp.astype(short, xp.asarray(0).dtype))
+
+
 def probes(dtype: str) -> Iterator[Probe]:
     """Yield the programs with their operands, for a dtype of floats."""
+    yield from _of_special_numbers(dtype)
+    yield from _of_rows(dtype)
+    yield from _of_matrices(dtype)
+    yield from _of_dtypes()
+    yield from _of_sizes(dtype)
+
+
+def _of_special_numbers(dtype: str) -> Iterator[Probe]:
     tiny = np.finfo(dtype).smallest_normal
     special: list[Any] = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5]
     special += [1e30, -1e30, 1e-30, 100.0, -100.0]
@@ -460,63 +561,87 @@ def probes(dtype: str) -> Iterator[Probe]:
     # element.
     x = np.resize(special, 4099).astype(dtype)
     y = np.resize(np.repeat(x[:17], 17), 4099)
+    yield Probe("special numbers", (x, y, x > y), ELEMENTS + IN_PLACE)
+    wild = np.array([np.inf], dtype)
+    yield Probe("special numbers, where", (x, wild, x > wild), CHOICES)
+    some = (np.arange(40.0) / 7 - 2.9).astype(dtype)
+    yield Probe("numbers", (some, some[::-1].copy()), PERIODIC + INEXACT)
+    last = np.array([4098, 0, 4097, 4098])
+    yield Probe("ends", (x, last), ENDS)
+    short = np.array([3, 0, 2, 2], "int32")
+    yield Probe("int32 indices", (x, short), (_named("take", 2, axis=0),))
+
+
+def _of_rows(dtype: str) -> Iterator[Probe]:
     rows = (2 * np.sin(np.arange(5 * 4099.0))).reshape(5, 4099).astype(dtype)
     rows[0, -1] = 9.0
     wild = rows.copy()
     wild[1, -1], wild[2, 0], wild[3, 0], wild[3, -1] = np.nan, np.inf, -np.inf, np.inf
     wild[4] = 1e15
-    levels = (np.arange(40990) % 7 % 3).reshape(4099, 10).astype("uint8")
-    scores = levels.astype(dtype)
-    last, count = np.array([4098, 0, 4097, 4098]), np.arange(4099)
-    i = np.array([3, 0, 2, 2])
-    short = i.astype("int32")
-
-    yield Probe("special numbers", (x, y, x > y), ELEMENTWISE + OPERATORS + MOVES)
-    other = wild[:1, 0]
-    choices = (ELEMENTWISE[9], REVERSED[6])
-    yield Probe("special numbers, where", (x, other, x > other), choices)
+    maxima = _over("max min", *AXES) + _over("max min", -1, keepdims=True)
+    sums = _over("sum mean", *AXES) + _over("sum", -1, keepdims=True)
+    places = _over("argmax argmin", 1)
     for name, each in (("rows", rows), ("negative rows", rows - 100)):
-        yield Probe(name, (each,), REDUCTIONS + MAXIMA + PRODUCTS + (_argmax,))
-    yield Probe("rows with infinities", (wild,), REDUCTIONS + PRODUCTS)
+        yield Probe(name, (each,), sums + maxima + PRODUCTS + places)
+    yield Probe("rows with infinities", (wild,), sums + PRODUCTS[:5])
     # XLA on a CPU has another maximum where there is a NaN (JAX 0.10.2).
-    yield Probe("rows with infinities", (wild[2:],), MAXIMA)
-    yield Probe("rows with infinities", (wild[2:4],), (_argmax,))
+    yield Probe("rows with infinities", (wild[2:],), maxima)
+    yield Probe("rows with infinities", (wild[2:4],), places)
     # In row 1, only the last value is False; in row 2, only the first.
     finite = np.isfinite(wild)
     for each in (finite, *finite[:3]):
-        yield Probe("flags", (each, each, each), MOVES[:1])
-    # Three values in ten columns: every row has ties.
-    yield Probe("ties", (scores,), (_argmax, _argmax_of_columns, _flat))
-    high = (scores + 1.25).astype(dtype)
-    for each in (high[:, :1], high[0], high[0].sum(dtype=dtype, keepdims=True)[0:1]):
-        yield Probe("broadcasting", (high, each), ARITHMETIC)
-    for each in (levels, count, x):
-        yield Probe("ends", (each, last), ENDS)
-    # up to 1.2e10, beyond int32 and the whole numbers of float32
-    large_counts = count * 3_000_000 + 1
-    yield Probe("large integers", (large_counts, count, scores), INTEGERS)
-    yield Probe("integers of floats", ((scores + 0.75).astype(dtype),), (_as_int,))
-    cube = (np.arange(24) * 7 % 24 - 11.5).reshape(2, 3, 4).astype(dtype)
-    yield Probe("three axes", (cube, i), AXES)
+        yield Probe("flags", (each, ~each), FLAGS[:1] + FLAGS[3:])
+    yield Probe("flags", (finite, ~finite), FLAGS)
 
+
+def _of_matrices(dtype: str) -> Iterator[Probe]:
     m = (np.arange(96) * 37 % 96 / 16 - 2.4).reshape(8, 12).astype(dtype)
     n = (np.arange(24) * 7 % 24 / 4 + 0.3).reshape(4, 6).astype(dtype)
     flags = np.arange(96).reshape(8, 12) % 5 > 1
-    calls: Calls = ELEMENTWISE + OPERATORS + REVERSED + MOVES + REDUCTIONS + MAXIMA
-    calls = (*map(_of_three, calls), *MATRIX)
-    yield Probe("rows and columns", (m[:4, :6], n, flags[:4, :6], i), calls)
+    i = np.array([3, 0, 2, 2])
+    on_elements = ELEMENTS + PERIODIC + INEXACT
+    programs = on_elements + FEW + ALONG + MOVES + PRODUCTS + PAIRS
+    ordinary = m[:4, :6], n, flags[:4, :6], i
+    yield Probe("rows and columns", ordinary, programs + SETS + IN_PLACE)
     for name, view in VIEWS.items():
-        changes = tuple(_in_place(change, view) for change in IN_PLACE)
-        if name == "backwards":  # a library may refuse negative steps
-            calls = tuple(optional(_of_all(call)) for call in calls)
-            changes = tuple(map(optional, changes))
-        yield Probe(name, (m, n, flags, i), calls, _parts(view))
-        yield Probe(f"{name}, in place", (m, n), changes)
-    none = m[:0, :6], m[:0, 6:], flags[:0, :6], n, i
-    calls = ELEMENTWISE + ARITHMETIC + MOVES + REDUCTIONS
-    yield Probe("no rows", none, (*map(_of_three, calls), *EMPTY))
-    yield Probe("no columns", (m[:4, :0], m[:4, :0], flags[:4, :0]), NO_COLUMNS)
+        is_odd = name == "backwards"
+        parts, operands = partial(_parts, view), (m, n, flags, i)
+        yield Probe(name, operands, programs, parts, may_refuse=is_odd)
+        yield Probe(
+            f"{name}, in place",
+            (m, n),
+            tuple(_on_view(change, view) for change in CHANGES),
+            may_refuse=is_odd,
+        )
+    sums = _over("sum mean any all prod", *AXES) + _over("sum", -1, keepdims=True)
+    none = m[:0, :6], m[:0, 6:], flags[:0, :6], i
+    yield Probe("no rows", none, ELEMENTS + sums + MOVES[:4] + MOVES[8:12])
+    yield Probe("no rows", (m[:0, :6], n, i), EMPTY)
+    # The maximum over a full axis of an array without columns is empty.
+    products = (PRODUCTS[0], _named("max", axis=0))
+    yield Probe("no columns", (m[:4, :0],), sums + products)
+    cube = (np.arange(24) * 7 % 24 - 11.5).reshape(2, 3, 4).astype(dtype)
+    yield Probe("three axes", (cube, i), CUBE)
+    yield Probe("creation", (m,), CREATION)
+    takes = _named("take", 2, axis=0), _named("take", 2, axis=1)
+    yield Probe("int32 indices", (m, i.astype("int32")), takes)
+    root = np.concatenate([m[:4, :4], m[4:, 4:8]]).reshape(2, 4, 4)
+    square = (root @ root.transpose(0, 2, 1) / 8 + np.eye(4)).astype(dtype)
+    yield Probe("linalg", (square, square + root), LINALG)
+    waves = m[:6, :5] + 1j * m[2:, 6:11]
+    waves = waves.astype("complex64" if dtype == "float32" else "complex128")
+    yield Probe("fft", (m[:6, :5], waves), FFT)
+    yield Probe("complex numbers", (waves[:5], waves[1:]), COMPLEX)
 
+
+def _on_view(change: Program, view: Program) -> Program:
+    def program(xp: Any, m: Any, n: Any) -> Any:
+        return change(view(xp.asarray(m, copy=True)), n)
+
+    return program
+
+
+def _of_dtypes() -> Iterator[Probe]:
     single = (np.arange(24) / 10 + 0.1).reshape(4, 6).astype("float32")
     double = (np.arange(24) / 10 + 0.1).reshape(4, 6)
     yield Probe("float32 and float64", (single, double), PROMOTION + FLOATS)
@@ -524,11 +649,34 @@ def probes(dtype: str) -> Iterator[Probe]:
     large = np.array([3, 2**32, -4_000_000_000, 7])
     yield Probe("int32 and int64", (small, large), PROMOTION)
     yield Probe("default integers", (small, large), (_sum_of_short,), kinds=FINDINGS)
-    bytes_ = (levels[:4, 0].copy(), i)
-    calls = (PROMOTION[0], PROMOTION[5], PROMOTION[6], PROMOTION[10])
-    yield Probe("uint8 and int64", bytes_, calls)
-    yield Probe("int32 indices", (m, short), (_take_rows, _take_columns))
-    yield Probe("int32 indices", (x, short), (_take_rows,))
+    bytes_, i = np.array([0, 2, 1, 255], "uint8"), np.array([3, 0, 2, 2])
+    yield Probe("uint8 and int64", (bytes_, i), BOTH + tuple(map(_reversed, BOTH)))
+    for name in ("int8", "int32", "int64", "uint8"):
+        numbers = np.array([9, 7, 0, 100, 2]), np.array([4, 3, 2, 5, 1])
+        signed = numbers[0] * (1 if name == "uint8" else np.array([1, -1, 1, 1, -1]))
+        programs = INTEGERS[:-2] if name == "uint8" else INTEGERS
+        operands = signed.astype(name), numbers[1].astype(name)
+        yield Probe("integers", operands, programs + COMPARISONS)
+
+
+def _of_sizes(dtype: str) -> Iterator[Probe]:
+    levels = (np.arange(40990) % 7 % 3).reshape(4099, 10).astype("uint8")
+    scores, count = levels.astype(dtype), np.arange(4099)
+    # Three values in ten columns: every row has ties.
+    flat = lambda xp, a: xp.reshape(a.T, (-1,))  # noqa: E731
+    places = _over("argmax argmin argsort", 0, 1)
+    yield Probe("ties", (scores,), (*places, flat, *_each("unique_counts")))
+    high = (scores + 1.25).astype(dtype)
+    for each in (high[:, :1], high[0], high[0].sum(dtype=dtype, keepdims=True)[0:1]):
+        yield Probe("broadcasting", (high, each), ARITHMETIC)
+    last = np.array([4098, 0, 4097, 4098])
+    for each in (levels, count):
+        yield Probe("ends", (each, last), ENDS)
+    # up to 1.2e10, beyond int32 and the whole numbers of float32
+    large_counts = count * 3_000_000 + 1
+    yield Probe("large integers", (large_counts, count, scores), COUNTS)
+    as_int = lambda xp, a: xp.astype(a, xp.int64)  # noqa: E731
+    yield Probe("integers of floats", ((scores + 0.75).astype(dtype),), (as_int,))
 
     # 65537, the prime above 2**16, is the length of a side.
     wide = np.sin(np.arange(4 * 65537.0)).astype(dtype)
@@ -537,74 +685,13 @@ def probes(dtype: str) -> Iterator[Probe]:
     long = (2 + np.cos(np.arange(4 * 65537.0))).astype(dtype)
     long[-1] = 2e4
     true, far = np.arange(wide.size) < wide.size - 1, np.array([262147, 65536, 0, 9])
-    yield Probe("long", (wide, long, true), ELEMENTWISE + ARITHMETIC + MOVES)
+    yield Probe("long", (wide, long, true), UNARY + NUMBERS + ORDERS + CHOICES)
     yield Probe("long", (wide, long, far), LARGE)
-    yield Probe("long", (m,), (lambda xp, m: xp.arange(262148, dtype=xp.int64),))
-    for each in (m, wide):
-        yield Probe("copies", (each, each), COPIES, kinds=FINDINGS)
-    yield Probe("overlapping rows", (m, m), OVERLAPS)
-
-
-def _argmax(xp: Any, a: Any) -> Any:
-    return xp.argmax(a, axis=1)
-
-
-def _argmax_of_columns(xp: Any, a: Any) -> Any:
-    return xp.argmax(a, axis=0)
-
-
-def _flat(xp: Any, a: Any) -> Any:
-    return xp.reshape(a.T, (-1,))
-
-
-def _as_int(xp: Any, a: Any) -> Any:
-    return xp.astype(a, xp.int64)
-
-
-def _take_rows(xp: Any, a: Any, i: Any) -> Any:
-    return xp.take(a, i, axis=0)
-
-
-def _take_columns(xp: Any, a: Any, i: Any) -> Any:
-    return xp.take(a, i, axis=1)
-
-
-INTEGERS = (
-    lambda xp, a, count, scores: a + count,
-    lambda xp, a, count, scores: a == a + 256,
-    lambda xp, a, count, scores: a[:-1] == a[1:],
-    lambda xp, a, count, scores: xp.astype(count, scores.dtype),
-    lambda xp, a, count, scores: xp.arange(4099, dtype=xp.int64),
-)
-NO_COLUMNS = (
-    *REDUCTIONS,
-    lambda xp, a, b, t: a @ a.T,
-    lambda xp, a, b, t: xp.all(t),
-    lambda xp, a, b, t: xp.max(a, axis=0),
-)
-
-
-@optional
-def _sum_of_short(xp: Any, short: Any, long: Any) -> Any:
-    """Return whether a sum of int32 has the default integer dtype."""
-    return xp.sum(short) == xp.sum(xp.astype(short, xp.asarray(0).dtype))
-
-
-def _of_three(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a call take more operands than three."""
-
-    def asked(xp: Any, a: Any, b: Any, t: Any, *_: Any) -> Any:
-        return call(xp, a, b, t)
-
-    return optional(asked) if call in _optional else asked
-
-
-def _of_all(call: Callable[..., Any]) -> Callable[..., Any]:
-    return partial(call)
-
-
-def _parts(view: Callable[[Any], Any]) -> Callable[..., tuple[Any, ...]]:
-    def parts(m: Any, n: Any, flags: Any, i: Any) -> tuple[Any, ...]:
-        return view(m), n, view(flags), i
-
-    return parts
+    m = (np.arange(96) * 37 % 96 / 16 - 2.4).reshape(8, 12).astype(dtype)
+    # These change their operands.
+    for change in COPIES + SHARES:
+        for each in (m, wide):
+            is_odd = change in SHARES
+            yield Probe("copies", (each, each), (change,), None, is_odd, FINDINGS)
+    for change in OVERLAPS:
+        yield Probe("overlapping rows", (m, m), (change,), may_refuse=True)
