@@ -61,13 +61,18 @@ _BY_ULPS = {
     16.0: "pow",
 }
 ULPS = {name: ulps for ulps, names in _BY_ULPS.items() for name in names.split()}
-OF_COMPLEX = {"add", "subtract", "multiply", "square", "divide", "reciprocal", "exp"}
-"""The functions of ULPS with a bound for complex numbers too."""
 
 
 def words_of(text: str) -> set[str]:
     """Return the words of a text, as in `EXACT`."""
     return set(text.split())
+
+
+OF_COMPLEX = words_of("""
+    add subtract multiply square divide reciprocal exp expm1 log log1p log2 log10 sqrt
+    sin cos tan sinh cosh tanh pow
+""")
+"""The functions of ULPS with a bound for complex numbers too: see `rules`."""
 
 
 SELECTIONS = words_of("""
