@@ -34,7 +34,7 @@ from array_lockstep.programs import (
 )
 from array_lockstep.quiet import quiet
 from array_lockstep.rules import SUMS
-from array_lockstep.running import Call, enter, leave
+from array_lockstep.running import replacing
 
 # The standard: "calculates an implementation-dependent approximation".
 APPROXIMATIONS = {"exp", "log", "log1p", "tanh"}
@@ -107,10 +107,9 @@ def assert_namespace(
 
 def findings(library: Any, dtype: str) -> list[tuple[str, str, Record]]:
     """Return the name of the probe, the kind and the record of each finding."""
-    found = []
-    call = Call()
-    try:
-        enter(call, replacements)
+
+    def ask() -> list[tuple[str, str, Record]]:
+        found = []
         opened = open_library(library)
         with quiet, np.errstate(all="ignore"):  # of the library itself
             for name, operands, calls, parts, kinds in probes(dtype):
@@ -118,17 +117,14 @@ def findings(library: Any, dtype: str) -> list[tuple[str, str, Record]]:
                     continue
                 for asked in calls:
                     program = _program(asked, parts)
-                    run = run_under(_ProbeTracer(opened, asked), program, operands)
+                    run = run_under(_ProbeTracer(opened, _program), program, operands)
                     if run.error and asked in _optional and not run.deviations:
                         continue
                     for kind in kinds:
                         found += [(name, kind, each) for each in run.findings(kind)]
         return found
-    finally:  # twice, because Ctrl-C may interrupt the first time
-        try:
-            leave(call)
-        finally:
-            leave(call)
+
+    return replacing(replacements, ask)
 
 
 def _program(
