@@ -3,9 +3,10 @@
 import threading
 import warnings
 from types import TracebackType
+from typing import Any
 
 _ANY = "(?:)"
-"""The pattern of the message in the filter of this module, which no other filter has."""
+"""The pattern of messages in the filter of this module alone."""
 
 
 class _Quiet:
@@ -41,7 +42,7 @@ class _Quiet:
         with self._lock:
             self._times = 0
             # Since Python 3.14 a thread may have filters of its own.
-            own = getattr(warnings, "_get_filters", lambda: warnings.filters)
+            own: Any = getattr(warnings, "_get_filters", lambda: warnings.filters)
             for each in list(own()):
                 if getattr(each[1], "pattern", None) == _ANY:
                     own().remove(each)
