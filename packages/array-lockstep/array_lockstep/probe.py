@@ -29,7 +29,7 @@ from array_lockstep.operators import kind_of
 from array_lockstep.programs import ProgramTracer, run_under
 from array_lockstep.quiet import quiet
 from array_lockstep.records import Record
-from array_lockstep.running import Call, enter, leave
+from array_lockstep.running import replacing
 
 # The standard: "calculates an implementation-dependent approximation".
 APPROXIMATIONS = ULPS.keys() - words_of("add subtract multiply divide square sqrt")
@@ -95,9 +95,8 @@ def assert_namespace(
 
 def findings(library: Any, dtype: str) -> list[tuple[str, str, Record]]:
     """Return the name of the probe, the kind and the record of each finding."""
-    call = Call()
-    try:
-        enter(call, replacements)
+
+    def ask() -> list[tuple[str, str, Record]]:
         opened = open_library(library)
         with quiet, np.errstate(all="ignore"):  # of the library itself
             return [
@@ -105,11 +104,8 @@ def findings(library: Any, dtype: str) -> list[tuple[str, str, Record]]:
                 for probe in probes(dtype)
                 for kind, record in _ask(opened, probe)
             ]
-    finally:  # twice, because Ctrl-C may interrupt the first time
-        try:
-            leave(call)
-        finally:
-            leave(call)
+
+    return replacing(replacements, ask)
 
 
 def _ask(library: Library, probe: Probe) -> Iterator[tuple[str, Record]]:

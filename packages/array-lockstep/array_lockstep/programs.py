@@ -27,7 +27,7 @@ from array_lockstep.places import Place, place_of
 from array_lockstep.quiet import quiet
 from array_lockstep.records import Record, Run, record_of
 from array_lockstep.reproducer import write_reproducer
-from array_lockstep.running import Call, active, enter, leave, tracing
+from array_lockstep.running import active, replacing, tracing
 from array_lockstep.tracer import (
     LibraryCall,
     Namespace,
@@ -246,18 +246,14 @@ def lockstep(
     """
     check_type(args, Sequence, "args", "give a tuple, as in (x,)")
     check_type(kwargs, Mapping | None, "kwargs", "give a dictionary")
-    call = Call()
-    try:
-        _load(library)
-        enter(call, replacements)
+    _load(library)
+
+    def run() -> Run:
         opened = open_library(library, device)
         tracer = ProgramTracer(opened, function)
         return run_under(tracer, function, args, kwargs or {}, reproducers)
-    finally:  # twice, because Ctrl-C may interrupt the first time
-        try:
-            leave(call)
-        finally:
-            leave(call)
+
+    return replacing(replacements, run)
 
 
 def _load(library: Any) -> None:
@@ -426,7 +422,7 @@ def _compare_ends(
     """Say how far a result lies from NumPy's whole run, and whether it is wrong."""
     positional, named = args
     try:
-        with quiet, np.errstate(all="ignore"):
+        with tracing(None), quiet, np.errstate(all="ignore"):
             expected = function(*positional, **named)
     except (Exception, SystemExit) as error:
         return f"NumPy's own run raises {one_line(error)}", False

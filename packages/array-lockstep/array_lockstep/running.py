@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from array_lockstep import settings
 from array_lockstep.quiet import quiet
@@ -28,6 +28,7 @@ _replaced: list[tuple[Any, str, Any]] = []
 """Objects, the names of their replaced attributes, and the original values."""
 _active: ContextVar[Tracer | None] = ContextVar("_active", default=None)
 Replacement = tuple[Any, str, Any]
+Result = TypeVar("Result")
 
 
 class Call:
@@ -76,6 +77,21 @@ def leave(call: Call) -> None:
             quiet.end()
 
 
+def replacing(
+    replacements: Callable[[], Iterator[Replacement]], body: Callable[[], Result]
+) -> Result:
+    """Return `body()`, called between `enter` and `leave`."""
+    call = Call()
+    try:
+        try:
+            enter(call, replacements)
+            return body()
+        finally:
+            leave(call)
+    finally:  # again, because Ctrl-C may have interrupted the first time
+        leave(call)
+
+
 def active() -> Tracer | None:
     """Return the tracer of the program that runs in this thread, if any."""
     tracer = _active.get()
@@ -83,13 +99,17 @@ def active() -> Tracer | None:
 
 
 @contextmanager
-def tracing(tracer: Tracer) -> Iterator[None]:
-    """Trace the program that runs in this block, and in the threads that it starts."""
+def tracing(tracer: Tracer | None) -> Iterator[None]:
+    """Trace the program that runs in this block, and in the threads that it starts.
+
+    None stands for a program that is not traced.
+    """
     token = _active.set(tracer)
     try:
         yield
     finally:
-        tracer.is_over = True
+        if tracer is not None:
+            tracer.is_over = True
         _active.reset(token)
 
 
