@@ -63,6 +63,13 @@ class Allowances:
                 if (kind, word) not in self.needed:
                     yield f"allow: nothing in {kind} matches {word!r} any more"
 
+    def refuse_unneeded(self) -> None:
+        """Raise AssertionError if a word matched nothing."""
+        __tracebackhide__ = True  # pytest shows the caller's line
+        unneeded = "\n".join(self.unneeded())
+        if unneeded:
+            raise AssertionError(unneeded)
+
 
 def read_allowances(folder: Path) -> Allowances:
     """Read the table `tool.array-lockstep.allow` of `pyproject.toml`, if there is one.
@@ -102,12 +109,12 @@ def _ends_with(whole: str, part: str, separator: str) -> bool:
 
 
 def refuse_unexpected(run: Run, allowances: Allowances) -> None:
-    """Raise AssertionError if a run has findings that are not expected, or no operation.
+    """Raise AssertionError if a run has findings that are not expected.
 
     The first line is the verdict.
     """
     __tracebackhide__ = True  # pytest shows the caller's line
-    lines = [] if run.operations or run.error else [run.verdict]
+    lines = []
     for kind in FINDINGS:
         for record in run.findings(kind):
             if not allowances.allow(kind, record):
