@@ -9,7 +9,8 @@ The files, in the order in which to read them:
 
 | file | it holds |
 | --- | --- |
-| `operations`, `operators`, `places` | a recorded call: the operands, the result, the line |
+| `operations`, `operators` | a recorded call: the operands and the result |
+| `places` | its line in the program |
 | `bounds`, `rules`, `equations` | how far a result may be from NumPy's, and why |
 | `judge` | an operation repeated on NumPy, and its verdict |
 | `libraries`, `settings` | a library, and its global settings |

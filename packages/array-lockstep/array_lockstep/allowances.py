@@ -45,7 +45,9 @@ class Allowances:
         for kind, words in self.reasons.items():
             if kind not in kinds:
                 raise LockstepError(f"allow: {kind!r} is none of {', '.join(kinds)}")
-            check_type(words, Mapping, f"allow: {kind!r}", "give a reason for each word")
+            check_type(
+                words, Mapping, f"allow: {kind!r}", "give a reason for each word"
+            )
             for word, reason in words.items():
                 if not (isinstance(reason, str) and reason.strip()):
                     raise LockstepError(f"allow: {kind!r}: {word!r} needs a reason")

@@ -24,8 +24,8 @@ of `bounds`:
   eigenvalues of a matrix sum up to no more than its singular values. For orders up to
   3, a library may sum the products of elements, with n! + n roundings of the permanent
   of abs(A). A determinant that is the exponential of a sum of logarithms errs by
-  gamma_(n+6) times their absolute values. An element of the diagonal of U is at most the
-  largest of abs(L) abs(U), and at least 1 over n times the norm of the inverse.
+  gamma_(n+6) times their absolute values. An element of the diagonal of U is at most
+  the largest of abs(L) abs(U), and at least 1 over n times the norm of the inverse.
 - **pinv**: the four equations of Moore and Penrose. The factors of an svd err by its
   reflections times the norm of A, so A X A - A has this error times the condition,
   which is the product of the norms of A and X. Singular values below the tolerance
@@ -209,8 +209,9 @@ def _svd(
 
 def _det(eps: float, a: np.ndarray, result: np.ndarray) -> Iterator[Equation]:
     error = _determinant_error(eps, a)
-    (limits,) = (x for x in map(np.finfo, _FLOATS) if float(x.eps) == eps)
-    if np.max(error.logarithms, initial=0) > math.log(limits.max):
+    limits = next(x for x in _FLOATS if float(np.finfo(x).eps) == eps)
+    largest = float(np.finfo(limits).max)
+    if np.max(error.logarithms, initial=0) > math.log(largest):
         raise Unjudged("a product of the diagonal may leave the range of the dtype")
     wanted = np.linalg.det(a)
     size = np.abs(wanted) * (error.relative + error.logarithms) + error.permanent

@@ -1,7 +1,7 @@
 """Reports of runs: text, JSON, and annotations of GitHub."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from array_lockstep.records import WORDS, Record, Run
@@ -15,8 +15,8 @@ def to_json(run: Run) -> str:
 def to_annotations(run: Run) -> str:
     """Return a line for each finding, which GitHub shows beside the source.
 
-    Deviations and errors are errors, all other findings are warnings. `conversions` and
-    `unjudged` are left out.
+    Deviations and errors are errors, all other findings are warnings. `conversions`
+    and `unjudged` are left out.
     """
     return "\n".join(_annotations(run)) or f"::notice::{_escaped(run.verdict)}"
 
@@ -40,10 +40,14 @@ def _file_of(record: Record) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text for a command of GitHub's runner, in which these characters end it."""
+    """Return text for a command of GitHub, in which these characters would end it."""
     for character in "%\r\n:,":
         text = text.replace(character, f"%{ord(character):02X}")
     return text
 
 
-FORMATS = {"text": str, "json": to_json, "github": to_annotations}
+FORMATS: dict[str, Callable[[Run], str]] = {
+    "text": str,
+    "json": to_json,
+    "github": to_annotations,
+}

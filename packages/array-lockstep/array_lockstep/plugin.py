@@ -2,12 +2,12 @@
 
 The fixture `lockstep_xp` opens a library and returns its traced namespace. After the
 test function, the findings are asserted. Expected findings are those of the table
-`tool.array-lockstep.allow` in `pyproject.toml`. A word of the table that matches nothing
-fails a whole run: a run without failures, of folders, with no test deselected.
+`tool.array-lockstep.allow` in `pyproject.toml`. A word of the table that matches
+nothing fails a whole run: without failures, of folders, with no test deselected.
 
-From the call of `lockstep_xp` to the end of the test's fixtures, pytest itself runs with
-the replaced functions of Python: see `running`. They answer as before for anything but
-traced arrays.
+From the call of `lockstep_xp` to the end of the test's fixtures, pytest itself runs
+with the replaced functions of Python: see `running`. They answer as before for anything
+but traced arrays.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -34,7 +34,9 @@ from array_lockstep.running import replacing
 # The standard: "calculates an implementation-dependent approximation".
 APPROXIMATIONS = ULPS.keys() - words_of("add subtract multiply divide square sqrt")
 _SIGNED = EXACT | ULPS.keys() | {"abs"}
-_SIGNED -= words_of("max maximum min minimum sort clip unique_values empty empty_like")
+_SIGNED -= words_of("""
+    max maximum min minimum sort clip unique_values empty empty_like sign
+""")
 """Operations with a defined sign of a zero."""
 FINDINGS = ("deviations", "error", "differs")
 """The findings that `assert_namespace` refuses."""

@@ -480,9 +480,7 @@ def _is_host(device: Any) -> bool:
     return "cpu" in str(device).lower()
 
 
-def call_ufunc(
-    self: Traced, ufunc: Any, method: str, *args: Any, **kwargs: Any
-) -> Any:
+def call_ufunc(self: Traced, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
     """Call a function of NumPy, for a library whose arrays have `__array_ufunc__`."""
     # An operator comes here if its first operand is a scalar or array of NumPy.
     is_operator = ufunc in _UFUNCS and method == "__call__" and not kwargs

@@ -436,9 +436,9 @@ def test_an_error_that_the_program_catches_is_none():
 
 @pytest.mark.needs("torch")
 def test_what_has_no_bound_is_not_judged():
-    run = lockstep(lambda x: array_namespace(x).linalg.pinv(x), inputs()[:1])
+    run = lockstep(lambda x: array_namespace(x).linalg.eigvals(x), inputs()[1:])
     (found,) = run.unjudged
-    assert (found.name, found.detail) == ("linalg.pinv", "(no bound is known)")
+    assert (found.name, found.detail) == ("linalg.eigvals", "(no bound is known)")
 
 
 @pytest.mark.needs("torch")

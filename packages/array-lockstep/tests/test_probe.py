@@ -55,7 +55,7 @@ UNBOUNDED = {"linalg.matrix_rank", "linalg.eig", "linalg.eigvals"}
 
 def test_every_function_with_a_bound_is_asked():
     """A library in which all of them are wrong has a finding for each."""
-    assert STANDARD - INSPECTION - UNBOUNDED <= deviating(all_wrong("", numpy))
+    assert deviating(all_wrong("", numpy)) >= STANDARD - INSPECTION - UNBOUNDED
 
 
 def all_wrong(prefix: str, right: Any) -> Any:
@@ -94,7 +94,7 @@ KNOWN: dict[str, dict[str, dict[str, str]]] = {
             "cumulative_sum": "unsigned sums are signed",
         },
     },
-    "jax": {},
+    "jax": {"deviations": {"atan2": "of a subnormal number and a negative one"}},
 }
 
 
@@ -111,7 +111,10 @@ KNOWN: dict[str, dict[str, dict[str, str]]] = {
     ],
 )
 def test_a_healthy_library_has_no_other_findings(library, dtype):
-    assert_namespace(library, dtype=dtype, allow=KNOWN[library])
+    allow = {kind: dict(words) for kind, words in KNOWN[library].items()}
+    if (library, dtype) == ("jax", "float32"):
+        allow["deviations"]["asin"] = "of a subnormal number"
+    assert_namespace(library, dtype=dtype, allow=allow)
 
 
 @pytest.mark.slow
@@ -132,9 +135,7 @@ def test_a_library_that_raises_is_named_with_the_call():
             raise RuntimeError("too long")
         return numpy.take(x, indices, axis=axis)
 
-    said = (
-        r"ends: xp.take\(.* raised RuntimeError: too long; at .*probe.py:\d+ \("
-    )
+    said = r"ends: xp.take\(.* raised RuntimeError: too long; at .*probe.py:\d+ \("
     with pytest.raises(AssertionError, match=said):
         assert_namespace(Namespace(take=lost))
 
