@@ -14,12 +14,15 @@ CUDA = $(or $(filter 12,$(DRIVER)),13)
 INSTALL = yes
 GPU_LOG = docs/gpu.txt
 GPU_PYTHON = $(if $(filter no,$(INSTALL)),$(PYTHON),.venv-gpu/bin/python)
+# A distribution of its own in this repository. The tests and the documentation need it, `make train` does not.
+LOCKSTEP = packages/array-lockstep
+$(VENV)/test $(VENV)/dev $(VENV)/docs $(VENV)/mutation: ALSO = --editable ./$(LOCKSTEP)
 GPU_PARTS = "$(PYTEST) -m gpu" \
   "scripts/parity.py --backends cupy --steps 2000" "scripts/parity.py --backends cupy --steps 2000 --dtype float32" \
   "scripts/bench.py --rounds 5 --workloads one-float64 one-float32 batch-128" \
   "scripts/bench.py --rounds 5 --workloads batch-1024-deep --steps 20"
 
-.PHONY: train test bare test-all docs notebooks mutants torture gpu lint types check dist publishable smoke clean
+.PHONY: train test lockstep bare test-all docs notebooks mutants torture gpu lint types check dist publishable smoke clean
 
 train: $(VENV)/plots
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
@@ -28,11 +31,17 @@ train: $(VENV)/plots
 test: $(VENV)/test
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m 'not slow' $(ARGS)
 
+# The tests of array-lockstep alone, in an environment with only its two requirements and what its tests need.
+lockstep:
+	$(PYTHON) -m venv --clear .venv-lockstep
+	.venv-lockstep/bin/python -m pip install --quiet --disable-pip-version-check --no-compile './$(LOCKSTEP)[test]'
+	cd $(LOCKSTEP) && OMP_NUM_THREADS=1 ../../.venv-lockstep/bin/pytest --numprocesses=logical --maxprocesses=4 $(ARGS)
+
 # The quick tests that need no extra, in an environment with only the required packages.
 bare:
 	$(PYTHON) -m venv --clear .venv-bare
 	.venv-bare/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[checks]'
-	OMP_NUM_THREADS=1 .venv-bare/bin/python $(PYTEST) -m 'not slow' $(ARGS)
+	OMP_NUM_THREADS=1 .venv-bare/bin/python $(PYTEST) -m 'not slow' $(or $(ARGS),tests)
 
 # Adds the slow tests and every installed backend, and lists the 20 slowest tests at the end. Some files have minutes of
 # slow tests, so a process that has finished takes over tests from another process.
@@ -78,7 +87,8 @@ endif
 
 .venv-gpu/cuda%: pyproject.toml
 	$(PYTHON) -m venv --clear .venv-gpu
-	.venv-gpu/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[gpu-cuda$*]'
+	.venv-gpu/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[gpu-cuda$*]' \
+	  --editable ./$(LOCKSTEP)
 	@touch $@
 
 lint: $(VENV)/dev
@@ -95,9 +105,12 @@ types: $(VENV)/dev
 
 check: lint types test
 
-# Builds the sdist from the repository, and the wheel from the sdist.
+# Builds the sdist from the repository, and the wheel from the sdist. array-lockstep has a folder of its own.
 dist: $(VENV)/dist
-	rm -rf dist
+	rm -rf dist $(LOCKSTEP)/dist
+	$(BIN)/python -m build --outdir $(LOCKSTEP)/dist $(LOCKSTEP)
+	$(BIN)/twine check --strict $(LOCKSTEP)/dist/*
+	$(BIN)/check-wheel-contents $(LOCKSTEP)/dist/*.whl
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
@@ -124,9 +137,9 @@ $(VENV)/bin/python:
 
 # $(VENV)/NAME: the extra NAME of pyproject.toml is installed. pip compiles no bytecode, because compiling everything takes as
 # long as the rest. Python compiles each module when it is first imported.
-$(VENV)/%: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[$*]'
+$(VENV)/%: $(VENV)/bin/python pyproject.toml $(LOCKSTEP)/pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[$*]' $(ALSO)
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-* build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf .venv .venv-* build dist $(LOCKSTEP)/dist .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -21,13 +21,19 @@ from mkdocs.structure.pages import Page
 from mkdocs.utils.templates import TemplateContext
 from nbconvert import MarkdownExporter
 
+import array_lockstep
 import mlp_xp
 from mlp_xp import estimator, parity
 from mlp_xp.commands import COMMANDS
 from mlp_xp.commands.options import make_app
 
 ROOT = Path(__file__).resolve().parent.parent
-PUBLIC = (mlp_xp, parity, estimator)
+PUBLIC = (mlp_xp, parity, estimator, array_lockstep)
+LOCKSTEP = {
+    "lockstep.md": "packages/array-lockstep/README.md",
+    "lockstep.zh.md": "packages/array-lockstep/README.zh-CN.md",
+}
+"""Pages of docs/, and the files that the site shows there."""
 # A workflow on GitHub sets these variables. Elsewhere, links lead to the files here.
 REPOSITORY = ""
 FILES = ROOT.as_uri()
@@ -141,7 +147,14 @@ def functions() -> str:
 def on_page_markdown(
     markdown: str, page: Page, config: MkDocsConfig, files: Files
 ) -> str:
-    """Let links lead to the pages of notebooks, and to files of the repository."""
+    """Let links lead to the pages of notebooks, and to files of the repository.
+
+    The page of array-lockstep is the README of this distribution.
+    """
+    if page.file.src_uri in LOCKSTEP:
+        markdown = (ROOT / LOCKSTEP[page.file.src_uri]).read_text("utf-8")
+        for uri, path in LOCKSTEP.items():
+            markdown = markdown.replace(f"]({Path(path).name})", f"]({uri})")
     markdown = re.sub(r"(\]\([\w./]+\.ipynb)\)", r"\1.md)", markdown)
     out_of_docs = "../" * (1 + page.file.src_uri.count("/"))
     return markdown.replace(f"]({out_of_docs}", f"]({FILES}/")

@@ -93,6 +93,7 @@ def main() -> None:
             "--wheel-dir",
             place,
             str(ROOT),
+            str(ROOT / "packages" / "array-lockstep"),
         ]
         subprocess.run(command, check=True)
         chosen = [
@@ -102,7 +103,7 @@ def main() -> None:
         ]
         for requires, group in groupby(chosen, key=lambda each: each["requires"]):
             failure, versions = install(
-                folder / "venv", next(folder.glob("*.whl")), requires
+                folder / "venv", sorted(folder.glob("*.whl")), requires
             )
             for library in group:
                 print(f"{library['name']} ...", file=sys.stderr, flush=True)
@@ -137,7 +138,9 @@ def write_part(folder: Path) -> None:
         )
 
 
-def install(venv: Path, wheel: Path, requires: list[str]) -> tuple[Outcome | None, str]:
+def install(
+    venv: Path, wheels: list[Path], requires: list[str]
+) -> tuple[Outcome | None, str]:
     """Make an environment with this package and the library.
 
     Return pip's reason if it fails, and the versions.
@@ -152,7 +155,7 @@ def install(venv: Path, wheel: Path, requires: list[str]) -> tuple[Outcome | Non
         "--quiet",
     ]
     done = subprocess.run(
-        [*command, f"{wheel}[plots]", "psutil", *requires],  # psutil for bench.py
+        [*command, *map(str, wheels), "mlp_xp[plots]", "psutil", *requires],
         capture_output=True,
         text=True,
         check=False,
@@ -212,15 +215,13 @@ def check(
             / re.sub(r"\W+", "-", f"{library['name']} {dtype}").lower()
         )
         shutil.rmtree(target, ignore_errors=True)
-        shown = re.search(
-            r"^reproducer: .* shows it in a process of its own: (.*)",
-            done.stdout,
-            re.MULTILINE,
-        )
-        # that of the run is first
-        scripts = sorted(report.rglob("reproduce.py"), key=lambda path: len(path.parts))
-        made = next(iter(scripts), None)
-        if made and shown and (made.parent / "inputs.npz").stat().st_size <= SMALL:
+        found = re.search(r"^reproducer: python (\S+)$", done.stdout, re.MULTILINE)
+        made, printed = Path(found[1]) if found else None, ""
+        if made:
+            alone_run = run(library, folder, str(made))
+            printed = f"{alone_run.stdout.strip()} {last_line(alone_run)}".strip()
+            shows = alone_run.returncode != 0
+        if made and shows and (made.parent / "inputs.npz").stat().st_size <= SMALL:
             link = f"reproducers/{target.name}/{made.name}"
             # A hook is in this clone, wherever that will be.
             clone = f"sys.path.append(__file__.replace('docs/{link}', ''))"
@@ -234,11 +235,11 @@ def check(
                     "python",
                 ]
             )
-            alone = f". Alone, `{call}` [{link}]({link}) printed: `` {shown[1]} ``"
+            alone = f". Alone, `{call}` [{link}]({link}) printed: `` {printed} ``"
     # Without what changes with the package's source: an operation's number and its
     # place.
     changing = (
-        r"^(deviates|error): (backend )?\S+: |operation \d+, |; called at .*|"
+        r"^(deviates|error): (backend )?\S+: |; at .*|"
         r" at mlp_xp/\S+:\d+ .*(?= raised )"
     )
     note = re.sub(changing, "", note).replace("|", "/")

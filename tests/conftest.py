@@ -49,6 +49,7 @@ OPTIONAL_BACKENDS = {"torch", "jax", "array-api-strict"}
 OPTIONAL = {
     *("PIL", "hypothesis", "jax", "joblib", "matplotlib", "pandas", "polars", "pooch"),
     *("psutil", "pyarrow", "requests", "scipy", "sklearn", "nbformat"),
+    "array_lockstep",
 }
 # Modules of the repository, and the packages they import.
 IMPORTING = {"notebooks": "nbformat", "benchmarks": "psutil"}

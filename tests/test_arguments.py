@@ -20,7 +20,7 @@ from mlp_xp import (
     sweep,
     train,
 )
-from mlp_xp.parity import assert_lockstep, assert_parity, check, lockstep, trace
+from mlp_xp.parity import assert_parity, check, trace
 
 CONFIG = TrainConfig(epochs=1, hidden=(4,), report_every=100)
 IMAGES = TINY.test.inputs
@@ -60,12 +60,6 @@ WRONG = {
     "steps": [
         lambda: assert_parity("numpy", steps=None),
         lambda: trace(CONFIG, TINY, "numpy", [1]),
-    ],
-    "args": [lambda: lockstep(len, None, library="numpy")],
-    "kwargs": [lambda: lockstep(len, ([],), 5, library="numpy")],
-    "allow": [
-        lambda: assert_parity("numpy", allow=5),
-        lambda: assert_lockstep(len, ([],), library="numpy", allow=["syncs"]),
     ],
     "models": [
         lambda: evaluate(5),

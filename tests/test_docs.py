@@ -120,6 +120,9 @@ NAMES = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "data/README.md",
+    "packages/array-lockstep/README.md",
+    "packages/array-lockstep/README.zh-CN.md",
+    "packages/array-lockstep/CHANGELOG.md",
     *sorted(str(path.relative_to(ROOT)) for path in DOCS.rglob("*.md")),
     *sorted(str(path.relative_to(ROOT)) for path in DOCS.glob("*.ipynb")),
 ]

@@ -29,6 +29,7 @@ OTHERS = [("RunFolder", RunFolder)]
 PLAIN = {"mlp_xp.RECIPES"}  # a dictionary has no docstring of its own
 NEEDED = {
     "mlp_xp.export_onnx": ("onnx", "ndonnx"),
+    "mlp_xp.parity.trace": ("array_lockstep",),
     "mlp_xp.plot_curves": ("matplotlib",),
     "mlp_xp.plot_run": ("matplotlib",),
     "mlp_xp.sweep": ("joblib",),

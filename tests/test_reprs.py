@@ -8,7 +8,7 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.job import Job
 from mlp_xp.core.network import Layer
 from mlp_xp.core.training import trajectory
-from mlp_xp.parity import check, trace
+from mlp_xp.parity import check
 from mlp_xp.runs.loading import load_run
 
 CONFIG = TrainConfig(
@@ -36,8 +36,6 @@ def test_what_parity_returns_shows_its_outcome() -> None:
     assert repr(comparison.trajectory) == "Trajectory('numpy', 15 steps)"
     said = "Comparison(Trajectory('numpy', 15 steps), agrees=True, head_room="
     assert repr(comparison).startswith(said)
-    tracer = trace(TrainConfig(hidden=(4,)), dataset, open_backend(), 5)
-    assert repr(tracer) == f"StepTracer('numpy', calls={tracer.calls}, deviating=[])"
 
 
 def test_what_training_returns_shows_its_network(

@@ -99,15 +99,6 @@ class JaxBackend(LibraryBackend):
         except (RuntimeError, ValueError, KeyError, AssertionError) as error:
             raise no_device("jax", device, known) from error
 
-    def adopt(self, wrapper: type, unwrap: Callable[[Any], Array]) -> None:
-        """See `LibraryBackend.adopt`. Compiled functions get the wrapped array."""
-        wrapper.__jax_array__ = unwrap  # type: ignore[attr-defined]
-        self._jax.tree_util.register_pytree_node(
-            wrapper,
-            lambda held: ((unwrap(held),), None),
-            lambda _, arrays: arrays[0],
-        )
-
     def scan(
         self, step: _Loop, carry: Carry, xs: tuple[Array, ...]
     ) -> tuple[Carry, Array]:

@@ -125,9 +125,6 @@ class LibraryBackend(ReadingBackend):
 
         return call
 
-    def adopt(self, wrapper: type, unwrap: Callable[[Any], Array]) -> None:
-        """Let the library's functions take a class of objects that hold its arrays."""
-
     def _thread_count(self) -> int | None:
         """Return the library's current number of threads, or None if unknown."""
         return LIMITS.count()

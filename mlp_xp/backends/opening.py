@@ -12,14 +12,14 @@ from array_api_compat import device as device_of
 
 from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.backends.failures import BackendError
-from mlp_xp.backends.foreign import ForeignBackend, import_foreign, open_foreign
+from mlp_xp.backends.foreign import import_foreign, open_foreign
 from mlp_xp.backends.hooks import known_hooks
 from mlp_xp.backends.library import LibraryBackend, name_of
 from mlp_xp.backends.threads import LIMITS, THREADS, starting_on
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Array
 from mlp_xp.declared import check_choice, checked
-from mlp_xp.errors import check_type, nearest, with_colon
+from mlp_xp.errors import check_type, nearest
 
 _opened: dict[tuple[str, int, str, str], tuple[Backend, Any]] = {}
 
@@ -159,43 +159,6 @@ def _name_of(namespace: Any) -> str:
     if isinstance(own.get("xp"), ModuleType):
         return own["xp"].__name__
     return str(own.get("__name__", f"{kind.__module__}.{kind.__qualname__}"))
-
-
-def open_library(library: Any, device: str | None = None) -> LibraryBackend:
-    """Open an array library for a program that need not be a network.
-
-    Unlike `open_namespace`, it requires no functions but `asarray`.
-
-    Args:
-        library: A name for `open_backend`, an array namespace, or a hook.
-        device: The library's own name of a device.
-
-    Raises:
-        BackendError: The library or the device is not available.
-    """
-    if isinstance(library, str):
-        name = library
-        if name not in BACKENDS:
-            if ":" not in name and name not in known_hooks():
-                open_backend(name)  # raises, with the known names
-            library = import_foreign(name, device)
-        known = name
-    else:
-        name = str(getattr(library, "__name__", "") or type(library).__name__)
-        module = name.removeprefix("array_api_compat.").partition(".")[0]
-        # A wrapper may have the name of its library.
-        is_itself = library is sys.modules.get(name)
-        known = module.replace("_", "-") if is_itself else ""
-    if known in BACKENDS:
-        opened = open_backend(known, device)
-        assert isinstance(opened, LibraryBackend)
-        return opened
-    xp = getattr(library, "xp", library)
-    if not hasattr(xp, "asarray"):
-        raise BackendError(f"backend {with_colon(name)} it has no asarray")
-    hook = None if xp is library else library
-    dtype = "float64" if hasattr(xp, "float64") else "float32"
-    return ForeignBackend(name, hook, xp, dtype)
 
 
 def compile_afresh() -> None:

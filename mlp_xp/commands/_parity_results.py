@@ -20,7 +20,6 @@ from mlp_xp.version import __version__
 QUANTITIES = ("loss", "logits", "weights")
 COLUMNS = ("backend", "verdict", *QUANTITIES, "head-room", "version", "device")
 _FACTS = (
-    "deviating",
     "head_room",
     "compared_steps",
     "accuracies_differ",
@@ -42,9 +41,7 @@ class Results:
         self._failed = [_failure_record(each) for each in self.failures]
         self._mismatches: list[str] = []
         for comparison in self.comparisons:
-            self._mismatches += [*comparison.deviating, *comparison.mismatches()]
-        for failure in self.failures:
-            self._mismatches += failure.deviating
+            self._mismatches += comparison.mismatches()
 
     @property
     def exit_code(self) -> int:
@@ -64,8 +61,7 @@ class Results:
         unexplained = []
         for each in records:
             is_wrong = each["verdict"] in ("DIFFERS", "FAILED")
-            # Where the probe has named an operation, there is nothing to find.
-            if is_wrong and not each["deviating"] and each["backend"] != "notebook":
+            if is_wrong and each["backend"] != "notebook":
                 unexplained.append(each["backend"])
         if unexplained:
             more = command_line(["--trace", "--backends", *unexplained])
@@ -119,10 +115,7 @@ def _comparison_record(comparison: Comparison) -> dict[str, Any]:
 
 def _failure_record(failure: Failure) -> dict[str, Any]:
     """Return a failure as JSON data."""
-    return _about(failure.backend, "FAILED") | {
-        "reason": failure.reason,
-        "deviating": failure.deviating,
-    }
+    return _about(failure.backend, "FAILED") | {"reason": failure.reason}
 
 
 def _about(backend: Backend, verdict: str) -> dict[str, Any]:

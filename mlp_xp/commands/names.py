@@ -10,7 +10,6 @@ COMMANDS = {
     "page": "Write a web page with the network of a run, to draw in or move sliders.",
     "runs": "Compare runs in a table, or their settings over all seeds.",
     "parity": "Train on several array libraries, and compare each step with NumPy.",
-    "lockstep": "Run an array program on a library and repeat each operation on NumPy.",
     "completion": "Print a script that completes commands and options in a shell.",
 }
 """Each command, with its line in the help."""

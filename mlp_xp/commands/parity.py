@@ -17,7 +17,7 @@ from mlp_xp.backends import BACKENDS
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.commands._parity_results import Results
-from mlp_xp.commands._parity_traces import WORST_FIRST, TraceReport
+from mlp_xp.commands._parity_traces import WORST_FIRST, print_traces
 from mlp_xp.commands.options import only_one, with_settings
 from mlp_xp.commands.process import print_errors
 from mlp_xp.core.backend import Backend
@@ -26,7 +26,7 @@ from mlp_xp.core.dataset import Dataset, Samples
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.declared import ConfigError, check_range
 from mlp_xp.parity.compare import check
-from mlp_xp.parity.tracing import probe, small_runs, trace
+from mlp_xp.parity.tracing import lockstep
 from mlp_xp.runs.settings import RECIPES
 from mlp_xp.show.console import plain_console, say
 
@@ -77,9 +77,10 @@ def parity(
         report_dir: Write parity.json and parity.png to this folder. With --trace, write
             the reproducers there.
         trace: Compare every single operation with NumPy, from the same inputs, and
-            report the first deviating operation.
+            report the first deviating operation. It needs array_lockstep.
         all_operations: Like --trace, but also trace small runs of other tasks and
-            settings. Together they use every operation that a library must have.
+            settings, and call operations on unusual operands. Together they use every
+            operation that a library must have.
     """
     check_range("steps", steps)
     if tolerance is not None:
@@ -104,6 +105,7 @@ def parity(
             setting="backends",
         )
     if trace:
+        lockstep()  # if it is missing, this is said before the data are loaded
         dataset = _load(data_dir, test_samples)
         folder = report_dir or Path("reproducers")
         code = _trace_all(config, dataset, compared, steps, folder, all_operations)
@@ -201,20 +203,9 @@ def _trace_all(
     folder: Path,
     all_operations: bool,
 ) -> int:
-    """Trace a run and the probe on each backend, and return the worst exit code.
-
-    The folder is for reproducers. `all_operations` adds the `small_runs`.
-    """
-    codes = []
-    for backend in backends:
-        device = backend.device_name or "its default device"
-        about = f"{backend.name} {backend.version} on {device}, {backend.dtype_name}"
-        report = TraceReport(backend)
-        report.add(about, trace(config, dataset, backend, steps), folder)
-        report.add("probe", probe(backend), folder / "probe")
-        if all_operations:
-            for name, tracer in small_runs(backend):
-                report.add(name, tracer, folder / name.replace(" ", "-"))
-        report.print_tables()
-        codes.append(report.code)
+    """Trace a run on each backend, and return the worst exit code."""
+    codes = [
+        print_traces(config, dataset, backend, steps, folder, all_operations)
+        for backend in backends
+    ]
     return min(codes, key=WORST_FIRST.index)

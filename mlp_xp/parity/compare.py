@@ -18,9 +18,7 @@ from mlp_xp.core.training import DivergenceError
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import DatasetError, MlpXpError, check_type, with_colon
 from mlp_xp.parity._trajectory import Trajectory, measure, record, record_notebook
-from mlp_xp.parity.operations import Operation
 from mlp_xp.parity.tolerances import MARGIN, amplification, tolerance
-from mlp_xp.parity.tracing import probe
 
 
 class Quantity(NamedTuple):
@@ -51,8 +49,6 @@ class Comparison(NamedTuple):
     """The number of reports with a different test accuracy."""
     predictions_differ: int
     """The number of test images with a different final prediction."""
-    operations: tuple[Operation, ...] = ()
-    """The operations that deviate or raise in the probe."""
     amplified: bool = False
     """Whether more than the derived tolerance is allowed, because of rounding."""
 
@@ -71,15 +67,8 @@ class Comparison(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether all quantities are within tolerance and no operation deviates."""
-        return not self.operations and all(
-            quantity.first_step is None for quantity in self.quantities.values()
-        )
-
-    @property
-    def deviating(self) -> list[str]:
-        """A line, with the backend, for the first operation of each name."""
-        return reports(self.trajectory.backend, self.operations)
+        """Whether all quantities are within tolerance."""
+        return all(each.first_step is None for each in self.quantities.values())
 
     def __repr__(self) -> str:
         return (
@@ -127,21 +116,6 @@ class Failure(NamedTuple):
     backend: Backend
     reason: str
     """In one line, with the backend's name."""
-    operations: tuple[Operation, ...] = ()
-    """As in `Comparison`."""
-
-    @property
-    def deviating(self) -> list[str]:
-        """As in `Comparison`."""
-        return reports(self.backend, self.operations)
-
-
-def reports(backend: Backend, operations: Sequence[Operation]) -> list[str]:
-    """Return a line for the first operation of each name."""
-    name, lines = with_colon(backend.name), dict[str, str]()
-    for each in operations:
-        lines.setdefault(each.name, f"{name} {each.report}")
-    return list(lines.values())
 
 
 def compare(run: Trajectory, reference: Trajectory, allowed: np.ndarray) -> Comparison:
@@ -203,17 +177,13 @@ class _Judge:
         return amplification(self.config, self.dataset, dtype, self.reference, allowed)
 
     def judge_backend(self, backend: Backend) -> Comparison | Failure:
-        """Probe a backend, train on it, and compare."""
-        operations: tuple[Operation, ...] = ()
+        """Train on a backend, and compare."""
         try:
             # The arrays of a foreign namespace may also fail later, in the functions
             # that compare.
-            if self.fixed_tolerance is None:
-                with backend.reporting("the probe"):
-                    operations = tuple(probe(backend).faults)
             with backend.reporting("a comparison"):
                 run = record(self.config, self.dataset, backend, self.steps)
-                return self.judge_run(run, backend.dtype_name, operations)
+                return self.judge_run(run, backend.dtype_name)
         except ConfigError:
             raise
         except MlpXpError as error:
@@ -221,23 +191,19 @@ class _Judge:
             error.remedy = ""
             reason = str(error)
             if isinstance(error, DivergenceError):
-                if not operations:
-                    # raises ConfigError if rounding alone makes training diverge
-                    self.amplified(backend.dtype_name)
+                # raises ConfigError if rounding alone makes training diverge
+                self.amplified(backend.dtype_name)
                 reason += ", where the reference is finite"
             if not isinstance(error, BackendFailure):
                 reason = f"backend {with_colon(backend.name)} {reason}"
-            return Failure(backend, reason, operations)
+            return Failure(backend, reason)
 
-    def judge_run(
-        self, run: Trajectory, dtype: str, operations: tuple[Operation, ...] = ()
-    ) -> Comparison:
+    def judge_run(self, run: Trajectory, dtype: str) -> Comparison:
         """Compare a run. Allow more than the derived tolerance only if necessary."""
         allowed = self.allowed(dtype)
         result = compare(run, self.reference, allowed)
-        # A deviating operation explains more than amplified rounding would.
-        if result.agrees or operations:
-            return result._replace(operations=operations)
+        if result.agrees:
+            return result
         amplified = self.amplified(dtype)
         is_amplified = bool((amplified > allowed).any())
         result = compare(run, self.reference, amplified)
@@ -269,7 +235,7 @@ def check(
         backends: The backends to compare, or the names of libraries.
         steps: The number of steps after the warm-up.
         fixed_tolerance: The relative deviation to allow instead of the derived
-            tolerance. The probe is then left out. By default, a backend beyond the
+            tolerance. By default, a backend beyond the
             derived tolerance is compared again. The second comparison allows for the
             effect of rounding on this training (see `tolerances.amplification`).
         with_notebook: Whether to compare the notebook's own loop too, at the end.

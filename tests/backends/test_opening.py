@@ -19,7 +19,7 @@ from helpers import Namespace, arrays_of
 from numerics import assert_close
 
 from mlp_xp import from_arrays, load_dataset, load_run, train
-from mlp_xp.backends import BACKENDS, settings
+from mlp_xp.backends import BACKENDS
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.backends.foreign import _version_of, copy_to_host
 from mlp_xp.backends.opening import open_backend, open_backend_of, open_namespace
@@ -240,17 +240,6 @@ def test_a_library_with_a_hook_knows_its_own_arrays():
 def test_the_version_of_a_wrapped_library_is_its_own():
     xp = SimpleNamespace(__name__="array_api_compat.numpy")
     assert _version_of("any", xp) == np.__version__
-
-
-def test_a_hook_chooses_settings_before_its_library_is_imported(monkeypatch):
-    class Hook:
-        def load(self):
-            loaded.append("hook")
-
-    loaded: list[str] = []
-    monkeypatch.setattr(settings, "known_hooks", lambda: {"zzz": Hook()})
-    with settings.restored("zzz"):
-        assert loaded == ["hook"]
 
 
 def open_lazy(materialise: Callable) -> Backend:

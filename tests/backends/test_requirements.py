@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from data_sets import TINY
 
+from array_lockstep.operators import SYMBOLS
+from array_lockstep.tracer import LibraryCall, Namespace, Traced, Tracer
 from mlp_xp.backends import _requirements as requirements
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.parity import tracing
-from mlp_xp.parity._operators import SYMBOLS
-from mlp_xp.parity.tracer import LibraryCall, Namespace, Traced, Tracer
 
 BASE = TrainConfig(epochs=1, hidden=(3,), validation=20, report_every=100)
 CONFIGS = (

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from data_sets import mixed, varied
 from helpers import assert_one_line, call
+from mlp_xp.parity._bounds import ULPS, gamma
 
 import mlp_xp
 from mlp_xp import Activation, TrainConfig, export_onnx, from_arrays, open_backend
@@ -27,7 +28,6 @@ from mlp_xp.core.step import to_device
 from mlp_xp.core.task import TASKS, Units
 from mlp_xp.data.reading import MISSING
 from mlp_xp.errors import MlpXpError, MlpXpWarning
-from mlp_xp.parity._bounds import ULPS, gamma
 
 needs_onnx = pytest.mark.needs("onnx", "ndonnx", "onnxruntime")
 

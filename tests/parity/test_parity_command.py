@@ -6,11 +6,9 @@ For refused command lines see test_messages.py.
 import json
 import re
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
-from helpers import NAMESPACE, Outcome, assert_one_line, call, output_of
+from helpers import NAMESPACE, assert_one_line, call, output_of
 
 from mlp_xp.backends.failures import BackendError
 from mlp_xp.parity import tolerances
@@ -73,16 +71,6 @@ def test_a_backend_that_fails_has_its_line_and_leaves_the_others_their_rows(data
     advice = "add: --trace --backends lib:failing lib:diverging lib:exiting\n"
     assert advice in outcome.out
     assert "learning rate" not in outcome.err + outcome.out
-
-
-@pytest.mark.parametrize(("name", "code"), [("blind", 1), ("blind_failing", 3)])
-def test_no_trace_is_advised_for_an_operation_that_the_probe_has_named(
-    name, code, data_dir
-):
-    outcome = call(f"{STEPS} lib:{name}", data_dir=data_dir)
-    assert outcome.code == code
-    assert "add: --trace" not in outcome.out
-    assert f"mismatch: lib:{name}: operation " in outcome.err
 
 
 @pytest.mark.slow
@@ -166,49 +154,6 @@ def test_options_reach_the_computation(data_dir):
     assert " CPU_DEVICE\n" in out
 
 
-# --trace
-
-
-def traced(data: Path, words: str) -> Outcome:
-    return call(f"{COMMON} --steps 20 --trace --backends {words}", data_dir=data)
-
-
-def test_a_trace_of_a_healthy_library_lists_all_operations(tmp_path):
-    X = np.random.default_rng(0).normal(size=(60, 3))
-    np.savez(tmp_path / "reg.npz", X=X, y=np.stack([X.sum(axis=1), X[:, 0]], axis=1))
-    outcome = traced(tmp_path / "reg.npz", "lib:right")
-    assert (outcome.code, outcome.err) == (0, "")
-    run, probe, blank, *table = outcome.out.splitlines()
-    said = "operations in 30 steps, warm-up included; no operation deviates"
-    assert re.search(rf"float64: \d+ {said}", run)
-    assert re.fullmatch(r"probe: \d+ operations; no operation deviates", probe)
-    assert blank == ""
-    names = {line.partition(" ")[0] for line in table}
-    assert names >= {"tanh", "mean", "astype"}
-
-
-def test_a_trace_leaves_out_a_library_that_cannot_be_used(
-    data_dir, one_usable, monkeypatch, tmp_path
-):
-    monkeypatch.chdir(tmp_path)
-    words = "torch numpy --dtype float32 --batch-size 7"
-    outcome = traced(data_dir, words)
-    assert_one_line(outcome, 2, f"error: {REASON}")
-    assert "on cpu, float32: " in outcome.out
-
-
-@pytest.mark.slow
-def test_a_trace_of_several_libraries_returns_the_worst_code(
-    data_dir, monkeypatch, tmp_path
-):
-    monkeypatch.chdir(tmp_path)
-    outcome = traced(data_dir, "lib:failing lib:wrong --steps 30")
-    assert outcome.code == 1
-    raised, deviates = outcome.err.splitlines()
-    assert raised.startswith("error: backend lib:failing: operation ")
-    assert deviates.startswith("deviates: lib:wrong: operation ")
-
-
 # The libraries.
 
 LIBRARIES = (
@@ -232,10 +177,9 @@ def leave(y):
     raise SystemExit(0)
 
 
-right, blind = Namespace(), Namespace(isfinite=lambda x: x == x)
+right = Namespace()
 wrong = Namespace(tanh=At(10 + 27, lambda y: y + 1e-7))
 failing, exiting = Namespace(tanh=At(20, lost)), Namespace(tanh=At(1, leave))
-blind_failing = Namespace(isfinite=blind.isfinite, tanh=At(20, lost))
 diverging = Namespace(tanh=At(20, lambda y: y * numpy.nan, 9999))
 """
 )

@@ -6,7 +6,7 @@ zeros, sizes, overlaps and axes.
 
 import array_api_compat.numpy as numpy
 import numpy as np
-from helpers import Namespace
+from own_namespaces import Namespace
 
 BIG = 65_536
 LONG = 1000
@@ -401,7 +401,7 @@ def at_least_0_in_long_rows(x, /, *, axis=None, keepdims=False):
 
 
 def itself(x, /, *, dtype=None, copy=None):
-    if x.shape == (4099,) and dtype is None:
+    if getattr(x, "shape", ()) == (4099,) and dtype is None:
         return x
     return numpy.asarray(x, dtype=dtype, copy=copy)
 

@@ -3,7 +3,7 @@
 The elements of two right results may differ, because of the signs of singular vectors
 or the condition of the matrix. The equations hold up to rounding for any condition. The
 residual of an equation is the difference of its sides. It has a bound, in the notation
-of `_bounds`:
+of `bounds`:
 
 - **solve, inv**: each element of abs(A X - B) is at most gamma_3n times the same
   element of abs(L) abs(U) abs(X), by Gaussian elimination with partial pivoting (Higham
@@ -13,10 +13,24 @@ of `_bounds`:
 - **cholesky**: each element of abs(L L* - A) is at most gamma_(n+1) times the same
   element of abs(L) abs(L*) (theorem 10.3).
 - **qr**: the product of the factors is A, up to the reflections of `svdvals` (see
-  `_rules`) times the norm of each column (theorem 19.4). The products of two columns of
+  `rules`) times the norm of each column (theorem 19.4). The products of two columns of
   Q are 0 or 1, up to the reflections.
 - **svd, eigh**: the product of the factors is A, up to the reflections times the
   Frobenius norm of A. The columns of the factors are orthogonal.
+- **det, slogdet**: the determinant is the product of the diagonal of U, which is a
+  factor of A + E with abs(E) at most gamma_n abs(L) abs(U) (Higham 2002, section 14.6
+  and theorem 9.3). With X = abs(inverse of A) abs(L) abs(U), the relative error is at
+  most exp(s) - 1, where s = gamma_n sqrt(n) times the Frobenius norm of X, because the
+  eigenvalues of a matrix sum up to no more than its singular values. For orders up to
+  3, a library may sum the products of elements, with n! + n roundings of the permanent
+  of abs(A). A determinant that is the exponential of a sum of logarithms errs by
+  gamma_(n+6) times their absolute values. An element of the diagonal of U is at most
+  the largest of abs(L) abs(U), and at least 1 over n times the norm of the inverse.
+- **pinv**: the four equations of Moore and Penrose. The factors of an svd err by its
+  reflections times the norm of A, so A X A - A has this error times the condition,
+  which is the product of the norms of A and X. Singular values below the tolerance
+  count as zero. The same holds for X A X - X, times the norm of X, and for A X and X A,
+  which are symmetric. Each residual has up to four such terms.
 
 Each bound is doubled, because two factors err, and the residual itself is computed in
 float64. A product of complex numbers has three roundings. Each rounding may underflow.
@@ -27,13 +41,14 @@ and nothing is judged. A library may read either triangle of a symmetric matrix,
 mean of both, so the difference of the triangles is allowed too.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.parity._bounds import (
+from array_lockstep.bounds import (
     Unjudged,
     Verdict,
     adjoint,
@@ -41,10 +56,13 @@ from mlp_xp.parity._bounds import (
     norm,
     refuse_uncertain,
 )
-from mlp_xp.parity._rules import elimination, reflections
-from mlp_xp.parity.operations import Operation
+from array_lockstep.operations import Operation
+from array_lockstep.rules import elimination, reflections
 
 _MATRIX = (-2, -1)
+_FLOATS = (np.float16, np.float32, np.float64)
+_LARGEST_FORMULA = 3
+"""The largest order for which a library may sum the products of elements."""
 _PRODUCT = "the product of the factors"
 _ORTHOGONALITY = "the orthogonality of a factor"
 
@@ -189,6 +207,83 @@ def _svd(
     )
 
 
+def _det(eps: float, a: np.ndarray, result: np.ndarray) -> Iterator[Equation]:
+    error = _determinant_error(eps, a)
+    limits = next(x for x in _FLOATS if float(np.finfo(x).eps) == eps)
+    largest = float(np.finfo(limits).max)
+    if np.max(error.logarithms, initial=0) > math.log(largest):
+        raise Unjudged("a product of the diagonal may leave the range of the dtype")
+    wanted = np.linalg.det(a)
+    size = np.abs(wanted) * (error.relative + error.logarithms) + error.permanent
+    equation = Equation("the determinant", result - wanted, size, a.shape[-1] + 6)
+    yield equation._replace(spread=error.spread(error.permanent / np.abs(wanted)))
+
+
+def _slogdet(
+    eps: float, a: np.ndarray, sign: np.ndarray, logarithm: np.ndarray
+) -> Iterator[Equation]:
+    error, roundings = _determinant_error(eps, a), a.shape[-1] + 6
+    wanted_sign, wanted = np.linalg.slogdet(a)
+    permanent = error.permanent / np.exp(wanted)
+    relative, spread = error.relative + permanent, error.spread(permanent)
+    equation = Equation("the sign", sign - wanted_sign, relative, roundings)
+    yield equation._replace(spread=spread)
+    size = relative + error.logarithms
+    equation = Equation("the logarithm", logarithm - wanted, size, roundings)
+    yield equation._replace(spread=spread)
+
+
+class _DeterminantError(NamedTuple):
+    """The errors of determinants, in units of gamma_(n+6)."""
+
+    relative: np.ndarray
+    """The error by elimination, relative to the determinant."""
+    permanent: np.ndarray
+    """The absolute error of a sum of products."""
+    logarithms: np.ndarray
+    """The largest possible sum of absolute logarithms of the diagonal of U."""
+
+    def spread(self, permanent: np.ndarray) -> float:
+        """Return the largest relative error."""
+        total = self.relative + self.logarithms + permanent
+        return float(np.max(total, initial=0))
+
+
+def _determinant_error(eps: float, a: np.ndarray) -> _DeterminantError:
+    n, product = a.shape[-1], elimination(a, eps)
+    try:
+        inverse = np.abs(np.linalg.inv(a))
+    except np.linalg.LinAlgError as error:
+        raise Unjudged("the matrix is singular") from error
+    # exp(s) - 1 is at most 1.02 s, because s is below LARGEST_ERROR
+    relative = 1.02 * math.sqrt(n) * norm(inverse @ product, _MATRIX)[..., 0, 0] + 1
+    permanent = np.zeros(relative.shape)
+    if n <= _LARGEST_FORMULA:
+        for columns in itertools.permutations(range(n)):
+            permanent += np.prod(np.abs(a[..., range(n), columns]), axis=-1)
+    largest = np.max(product, axis=_MATRIX, initial=1)
+    least = np.maximum(1, n * norm(inverse, _MATRIX)[..., 0, 0])
+    logarithms = n * (np.log(largest) + np.log(least))
+    return _DeterminantError(relative, permanent, logarithms)
+
+
+def _pinv(
+    _: float, a: np.ndarray, x: np.ndarray, *, rtol: Any = None
+) -> Iterator[Equation]:
+    roundings, sizes = 4 * reflections(a.shape), (norm(a, _MATRIX), norm(x, _MATRIX))
+    condition = sizes[0] * sizes[1]
+    spread = float(np.max(condition, initial=0))
+    cut = 0.0 if rtol is None else np.max(rtol) * sizes[0]
+    residuals = {
+        "A X A - A": (np.maximum(norm(a @ x @ a - a, _MATRIX) - cut, 0), sizes[0]),
+        "X A X - X": (norm(x @ a @ x - x, _MATRIX), sizes[1]),
+        "the symmetry of A X": (norm(a @ x - adjoint(a @ x), _MATRIX), 1.0),
+        "the symmetry of X A": (norm(x @ a - adjoint(x @ a), _MATRIX), 1.0),
+    }
+    for about, (residual, size) in residuals.items():
+        yield Equation(about, residual, size * condition, roundings, spread=spread)
+
+
 def _product(residual: np.ndarray, a: np.ndarray, roundings: float) -> Equation:
     spread = math.sqrt(min(a.shape[-2:]))
     sizes = norm(residual, _MATRIX), norm(a, _MATRIX)
@@ -218,5 +313,8 @@ EQUATIONS: dict[str, Callable[..., Iterator[Equation]]] = {
     "linalg.qr": _qr,
     "linalg.eigh": _eigh,
     "linalg.svd": _svd,
+    "linalg.det": _det,
+    "linalg.slogdet": _slogdet,
+    "linalg.pinv": _pinv,
 }
 """The equations of matrices and results, in float64."""

@@ -15,19 +15,17 @@ The standard leaves these results to the library, so they are not deviations:
 - integers divided by zero, or with a negative power;
 - the order of eigenvalues, and the triangle to read of a symmetric matrix;
 - the signs of singular vectors, eigenvectors, and of the factors of `qr` (see
-  `_equations`).
+  `equations`).
 """
 
 import itertools
 import operator
-import warnings
 from typing import Any
 
 import array_api_compat.numpy
 import numpy as np
 
-from mlp_xp.errors import one_line
-from mlp_xp.parity._bounds import (
+from array_lockstep.bounds import (
     EXACT,
     OF_COMPLEX,
     SELECTIONS,
@@ -44,10 +42,12 @@ from mlp_xp.parity._bounds import (
     refuse_uncertain,
     words_of,
 )
-from mlp_xp.parity._equations import EQUATIONS, check_equations
-from mlp_xp.parity._operators import INPLACE, kind_of
-from mlp_xp.parity._rules import RULES, SUMS
-from mlp_xp.parity.operations import Operation
+from array_lockstep.equations import EQUATIONS, check_equations
+from array_lockstep.errors import one_line
+from array_lockstep.operations import Operation
+from array_lockstep.operators import INPLACE, kind_of
+from array_lockstep.quiet import quiet
+from array_lockstep.rules import RULES, SUMS
 
 CREATION = words_of("""
     arange asarray empty eye fft.fftfreq fft.rfftfreq full linspace ones zeros
@@ -61,7 +61,7 @@ _OF_OPERANDS = words_of("clip max maximum min minimum nextafter sort")
 """Functions that return operands. Of equal operands, they may return any."""
 _SEVERAL_KINDS = words_of("""
     asarray astype bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift
-    bitwise_xor from_numpy full_like getitem repeat searchsorted setitem take
+    bitwise_xor full_like getitem repeat searchsorted setitem take
     take_along_axis
 """)
 """Kinds of operations with operands of several kinds, or with numbers as settings."""
@@ -99,7 +99,7 @@ def judge(operation: Operation) -> Verdict:
     A deviating result is compared again, with subnormal operands set to zero.
     """
     # NumPy's warnings must not reach the program, where they may be errors.
-    with warnings.catch_warnings(action="ignore"):
+    with quiet:
         verdict = _judge_once(operation)
         if not verdict.deviates:
             return verdict
@@ -365,6 +365,8 @@ def _undefined(operation: Operation) -> str:
     operands = args[0] if kind in ("concat", "stack") else args
     if kind == "where":  # the condition is no operand
         operands = args[1:]
+        if not _has_array(operands):
+            return "where is defined only for an array among its operands"
     kinds = {
         np.asarray(x).dtype.kind.replace("u", "i")
         for x in operands

@@ -8,6 +8,7 @@ import importlib
 import operator
 import pickle
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -16,34 +17,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from array_api_compat import array_namespace, is_torch_array
-from helpers import call_main
 
-from mlp_xp import commands
-from mlp_xp.backends.opening import open_library
-from mlp_xp.parity import assert_lockstep, lockstep
-from mlp_xp.parity.programs import (
-    ProgramTracer,
-    Record,
-    Run,
-    is_allowed,
-)
-from mlp_xp.parity.tracer import Namespace
+from array_lockstep import Run, assert_lockstep, command, lockstep
+from array_lockstep.libraries import open_library
+from array_lockstep.programs import ProgramTracer
+from array_lockstep.tracer import Namespace
 
-pytestmark = pytest.mark.needs("torch", "jax", "array_api_strict")
 LIBRARIES = ("torch", "array-api-strict", "jax")
 each_library = pytest.mark.parametrize("library", LIBRARIES)
 each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
-
-
-@pytest.fixture(autouse=True)
-def whole_standard():
-    """array-api-strict with all of the standard, which other tests restrict."""
-    import array_api_strict as strict
-
-    flags = strict.get_array_api_strict_flags()
-    strict.reset_array_api_strict_flags()
-    yield
-    strict.set_array_api_strict_flags(**flags)
 
 
 # A healthy library.
@@ -54,11 +36,13 @@ def whole_standard():
 def test_a_healthy_library_gives_no_alarm(library, dtype):
     run = lockstep(everything, inputs(dtype), library=library)
     clean(run)
-    assert (run.transfers, run.syncs, run.outside, run.unjudged) == ([], [], [], [])
+    assert (run.transfers, run.outside, run.unjudged) == ([], [], [])
+    assert {each.name for each in run.syncs} == {"nonzero", "unique_values"}
     assert run.operations > 70
     assert run.end.endswith("eps from NumPy's whole run")
 
 
+@pytest.mark.needs("jax")
 @pytest.mark.slow
 def test_a_healthy_jax_gives_no_alarm():
     def without_assignment(x: Any, square: Any) -> Any:
@@ -73,6 +57,7 @@ def test_a_healthy_jax_gives_no_alarm():
     assert run.operations == 6
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize(("seed", "scale"), [(0, 1e-3), (3, 20)])
 @each_dtype
 def test_rounding_stays_within_the_derived_bounds(dtype, seed, scale):
@@ -97,6 +82,7 @@ OPERATORS = {
 }
 
 
+@pytest.mark.needs("torch")
 @each_dtype
 def test_faulty_functions_are_named_and_no_other(dtype, monkeypatch):
     """No fault is passed on: NumPy gets the operands of the library."""
@@ -109,9 +95,10 @@ def test_faulty_functions_are_named_and_no_other(dtype, monkeypatch):
     run = lockstep(everything, inputs(dtype))
     assert {each.name for each in run.deviations} == FUNCTIONS.keys()
     assert run.deviations[0].name == "exp"
-    assert all("test_lockstep.py:" in each.place for each in run.deviations)
+    assert all("test_lockstep.py:" in str(each.place) for each in run.deviations)
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("method", [*OPERATORS, "__setitem__"])
 def test_a_faulty_operator_comes_first(method, monkeypatch):
     import torch
@@ -143,6 +130,7 @@ def test_a_faulty_operator_comes_first(method, monkeypatch):
 # Programs.
 
 
+@pytest.mark.needs("torch")
 def test_operators_indices_and_assignments_have_the_same_bits_as_without_the_trace():
     def program(x: Any) -> Any:
         xp = array_namespace(x)
@@ -180,6 +168,7 @@ def test_a_change_through_a_view_is_no_fault(library):
     clean(lockstep(program, inputs()[:1], library=library))
 
 
+@pytest.mark.needs("torch")
 def test_arguments_stay_as_they_are():
     def program(x: Any, more: Any, *, scale: Any) -> Any:
         x += more["y"][0]
@@ -259,6 +248,7 @@ def array_namespace(*xs, api_version=None, use_compat=None):
 """
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("library", ["torch", "array-api-strict"])
 def test_old_copies_of_array_api_compat_are_answered_too(library, monkeypatch):
     name = "package.array_api_compat.common._helpers"
@@ -281,39 +271,7 @@ def test_old_copies_of_array_api_compat_are_answered_too(library, monkeypatch):
     assert lockstep(lambda x: x + 1, (x,), library=library).escaped == []
 
 
-def test_what_is_not_answered_is_escaped():
-    def program(x: Any) -> Any:
-        import torch
-
-        if type(x) is torch.Tensor:
-            return x
-        return x + 1
-
-    run = lockstep(program, inputs()[:1])
-    (found,) = run.escaped
-    assert found.place.endswith("(if type(x) is torch.Tensor:)")
-
-
-def test_a_question_about_an_attribute_is_escaped_too():
-    class Holder:
-        def fit(self, x: Any) -> Any:
-            self.x, self.inner = x + 1, SimpleNamespace(y=x)
-            if type(self.x) is np.ndarray:
-                return x
-            same = np.ndarray is type(self.inner.y)
-            if type(self.x) is not float and type(x) is type(self.x):
-                same = type(x) in (int, str)
-            return x * (1 if same or type(self.inner) is np.ndarray else 2)
-
-    run = lockstep(Holder().fit, inputs()[:1])
-    lines = [each.place.partition("(")[2] for each in run.escaped]
-    assert lines == [
-        "if type(self.x) is np.ndarray:)",
-        "same = np.ndarray is type(self.inner.y))",
-        "same = type(x) in (int, str))",
-    ]
-
-
+@pytest.mark.needs("torch")
 def test_functions_of_the_library_itself_are_outside():
     def program(x: Any) -> Any:
         import torch
@@ -330,6 +288,7 @@ def test_functions_of_the_library_itself_are_outside():
     assert run.end == "NumPy's own run raises " + run.end.partition("raises ")[2]
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("name", ["asarray", "as_tensor", "tensor"])
 def test_c_code_does_not_take_a_traced_array_for_a_tensor(name):
     import torch
@@ -344,6 +303,7 @@ def test_c_code_does_not_take_a_traced_array_for_a_tensor(name):
     assert run.result.tolist() == [2.0, 2.0, 2.0]
 
 
+@pytest.mark.needs("torch")
 def test_what_c_code_refuses_is_an_error_of_the_program():
     import torch
 
@@ -351,6 +311,7 @@ def test_what_c_code_refuses_is_an_error_of_the_program():
     assert run.error.call.startswith("raised TypeError")
 
 
+@pytest.mark.needs("jax")
 def test_jax_functions_escape_with_the_right_result():
     def program(x: Any) -> Any:
         import jax
@@ -360,10 +321,11 @@ def test_jax_functions_escape_with_the_right_result():
 
     run = lockstep(program, inputs()[:1], library="jax")
     assert (run.error, run.deviations) == (None, [])
-    assert all("test_lockstep.py" in each.place for each in run.escaped)
+    assert all("test_lockstep.py" in str(each.place) for each in run.escaped)
     assert len(run.escaped) >= 1
 
 
+@pytest.mark.needs("jax")
 def test_functions_of_jax_may_transform_a_function_of_a_traced_array():
     def program(x: Any) -> Any:
         import jax
@@ -380,6 +342,7 @@ def test_functions_of_jax_may_transform_a_function_of_a_traced_array():
     assert {"matmul", "getitem", "sum"} <= {each.name for each in run.escaped}
 
 
+@pytest.mark.needs("torch")
 def test_a_shape_keeps_its_class():
     run = lockstep(lambda x: (x + 1).size(), inputs()[:1])
     assert run.result.numel() == 60
@@ -404,9 +367,10 @@ def test_copies_to_the_host_and_waits_are_found(library):
         calls.append("array.numpy()")
     assert [each.call for each in run.transfers] == calls
     assert [each.name for each in run.syncs] == ["bool", "float", "int", "index"]
-    assert run.transfers[0].place.endswith("(np.asarray(x))")
+    assert str(run.transfers[0].place).endswith("(np.asarray(x))")
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize(
     ("name", "wrong", "take"),
     [
@@ -425,18 +389,7 @@ def test_a_wrong_value_of_an_array_deviates(name, wrong, take, monkeypatch):
     assert [each.name for each in run.deviations] == [name.strip("_")]
 
 
-def test_a_rebound_name_is_told_after_the_verdict():
-    def program(x):
-        y = x
-        y += 1
-        return x * 2
-
-    for library in ("jax", "torch"):
-        run = lockstep(program, (np.arange(3.0),), library=library)
-        second = str(run).splitlines()[1]
-        assert ("less than half of NumPy's digits" in second) == (library == "jax")
-
-
+@pytest.mark.needs("torch")
 def test_upcasts_are_found():
     def program(x: Any) -> Any:
         xp = array_namespace(x)
@@ -448,6 +401,7 @@ def test_upcasts_are_found():
     assert found.call == "float32 (12, 5) * float64 (5,)"
 
 
+@pytest.mark.needs("jax")
 def test_an_operation_that_raises_is_an_error_of_the_program():
     def assigns(x: Any) -> Any:
         x[0, 0] = 1.0
@@ -455,7 +409,7 @@ def test_an_operation_that_raises_is_an_error_of_the_program():
     run = lockstep(assigns, inputs()[:1], library="jax")
     assert run.error.name == "setitem"
     assert run.error.call == "float64 (12, 5)[0, 0] = 1.0"
-    assert run.error.place.endswith("(x[0, 0] = 1.0)")
+    assert str(run.error.place).endswith("(x[0, 0] = 1.0)")
     assert isinstance(run.exception, TypeError)
 
 
@@ -466,9 +420,10 @@ def test_an_error_or_an_exit_of_the_program_is_the_programs(kind):
 
     run = lockstep(refuses, inputs()[:1], library="numpy")
     assert run.error.name == kind.__name__
-    assert run.error.place.endswith('(raise kind("too small"))')
+    assert str(run.error.place).endswith('(raise kind("too small"))')
 
 
+@pytest.mark.needs("torch")
 def test_an_error_that_the_program_catches_is_none():
     def recovers(x: Any) -> Any:
         try:
@@ -479,12 +434,14 @@ def test_an_error_that_the_program_catches_is_none():
     assert lockstep(recovers, inputs()[:1]).error is None
 
 
+@pytest.mark.needs("torch")
 def test_what_has_no_bound_is_not_judged():
-    run = lockstep(lambda x: array_namespace(x).linalg.pinv(x), inputs()[:1])
+    run = lockstep(lambda x: array_namespace(x).linalg.eigvals(x), inputs()[1:])
     (found,) = run.unjudged
-    assert (found.name, found.detail) == ("linalg.pinv", "(no bound is known)")
+    assert (found.name, found.detail) == ("linalg.eigvals", "(no bound is known)")
 
 
+@pytest.mark.needs("torch")
 def test_what_the_standard_leaves_open_is_no_deviation():
     def program(x: Any) -> Any:
         xp = array_namespace(x)
@@ -519,6 +476,7 @@ class Linalg:
         self.inv = lambda x: original.inv(x) + 1
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize(
     ("base", "namespace"),
     [
@@ -555,8 +513,9 @@ def test_a_wrapper_with_the_name_of_its_library_is_the_one_under_test(base):
     assert [each.name for each in run.deviations] == ["exp"]
 
 
+@pytest.mark.needs("torch")
 def test_a_function_outside_the_standard_alone_does_not_pass():
-    sin, allow = importlib.import_module("torch").sin, {"outside": True}
+    sin, allow = importlib.import_module("torch").sin, {"outside": {"*": "?"}}
     with pytest.raises(AssertionError, match="nothing was compared"):
         assert_lockstep(sin, (np.ones(3),), library="torch", allow=allow)
 
@@ -568,6 +527,7 @@ def test_special_methods_are_the_librarys(library):
     np.testing.assert_array_equal(np.asarray(run.result), [[2.0], [1.0]])
 
 
+@pytest.mark.needs("torch")
 def test_a_namespace_equals_the_librarys():
     own = importlib.import_module("array_api_compat.torch")
 
@@ -612,6 +572,7 @@ def test_what_is_left_of_a_run_behaves_as_the_librarys_own(library):
     assert [np.asarray(each).tolist() for each in run.result] == expected
 
 
+@pytest.mark.needs("torch")
 def test_a_generator_that_is_left_does_not_spoil_the_next_run():
     def squares(x):
         xp = array_namespace(x)
@@ -623,6 +584,7 @@ def test_a_generator_that_is_left_does_not_spoil_the_next_run():
     assert lockstep(lambda x: array_namespace(x).exp(x), (np.ones(3),)).error is None
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize(
     ("leaf", "end"),
     [
@@ -646,6 +608,7 @@ def test_a_float64_of_numpy_counts_as_for_the_library(library):
     assert not run.deviations
 
 
+@pytest.mark.needs("torch")
 def test_an_integer_of_numpy_counts_as_for_the_library():
     x = np.arange(3, dtype="int32")
     run = lockstep(lambda x: [x + np.int64(2), np.uint8(2) * x], (x,))
@@ -656,11 +619,13 @@ def test_an_integer_of_numpy_counts_as_for_the_library():
     assert [each.name for each in run.outside] == ["add"]
 
 
+@pytest.mark.needs("torch")
 def test_an_array_without_rows_unstacks_to_no_arrays():
     run = lockstep(lambda x: array_namespace(x).unstack(x[:0, :]), (np.ones((2, 3)),))
     assert (run.deviations, run.operations) == ([], 2)
 
 
+@pytest.mark.needs("torch")
 def test_an_output_argument_is_outside():
     def program(x):
         xp = array_namespace(x)
@@ -674,9 +639,9 @@ def test_an_output_argument_is_outside():
 
 
 @pytest.mark.parametrize("library", ["jax", "array-api-strict", "torch"])
-def test_a_ufunc_of_numpy_is_outside(library):
+def test_a_ufunc_of_numpy_is_a_copy(library):
     run = lockstep(lambda x: np.add(x, x), (np.ones(2),), library=library)
-    assert [each.call for each in run.outside] == ["numpy.add"]
+    assert [each.call for each in run.transfers] == ["numpy.asarray(array)"]
 
 
 def test_a_program_in_the_package_of_its_library_has_its_lines(tmp_path, monkeypatch):
@@ -688,7 +653,7 @@ def test_a_program_in_the_package_of_its_library_has_its_lines(tmp_path, monkeyp
     library = importlib.import_module("own_library")
     program = importlib.import_module("own_library.own_program").program
     run = lockstep(program, (np.ones(2),), library=library)
-    assert run.error.place.endswith("own_program.py:2 (return x.missing)")
+    assert str(run.error.place).endswith("own_program.py:2 (return x.missing)")
 
 
 def test_a_neighbour_of_a_library_of_one_file_is_part_of_the_program(
@@ -701,11 +666,12 @@ def test_a_neighbour_of_a_library_of_one_file_is_part_of_the_program(
     monkeypatch.delitem(sys.modules, "neighbour", raising=False)
     neighbour = importlib.import_module("neighbour")
     run = lockstep(lambda x: neighbour.total(x) + 1, (np.ones(3),), library="one_file:")
-    assert [each.place for each in run.outside] == [
+    assert [str(each.place) for each in run.outside] == [
         "neighbour.py:2 (return x.sum() + x)"
     ]
 
 
+@pytest.mark.needs("torch")
 def test_a_package_does_not_hide_one_whose_name_begins_alike():
     tracer = ProgramTracer(open_library("torch"), None)
     folder = Path(importlib.import_module("torch").__file__).parent
@@ -714,6 +680,7 @@ def test_a_package_does_not_hide_one_whose_name_begins_alike():
     assert tracer.is_go_between(r"C:\site-packages\array_api_compat\torch\_aliases.py")
 
 
+@pytest.mark.needs("jax")
 def test_a_method_of_an_object_with_an_array_is_shown_with_the_array():
     def program(x: Any) -> Any:
         y = x.at[0].get()
@@ -753,6 +720,7 @@ class Layers(list):
         return self[-1]
 
 
+@pytest.mark.needs("torch")
 def test_arguments_keep_their_classes():
     def program(pair: Positive, parts: Attributes, layers: Layers) -> Any:
         return pair.x * pair.y + parts.weights + layers.last()
@@ -774,12 +742,14 @@ class Quantity:
         return Quantity(other * self.value)
 
 
+@pytest.mark.needs("torch")
 def test_an_operand_of_another_class_is_outside():
     run = lockstep(lambda x: (x * Quantity(x)).value + 1, (np.ones(3),))
     assert not run.deviations
     assert "mul" in {each.name for each in run.outside}
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize(
     "change",
     [
@@ -813,6 +783,7 @@ class Centred:
         return x - self.mean
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("program", [Centred(), Centred().apply])
 def test_an_object_that_keeps_arrays_is_copied_for_numpys_run(program):
     run = lockstep(program, (np.arange(3.0),))
@@ -833,6 +804,7 @@ def test_an_array_has_the_hooks_of_its_library_alone(library, names):
     assert {*run.result} == names
 
 
+@pytest.mark.needs("torch")
 def test_an_error_of_its_own_after_a_caught_one_has_no_reproducer(tmp_path):
     def program(x: Any) -> Any:
         with contextlib.suppress(RuntimeError):
@@ -844,12 +816,13 @@ def test_an_error_of_its_own_after_a_caught_one_has_no_reproducer(tmp_path):
     assert not run.reproducer
 
 
+@pytest.mark.needs("torch")
 def test_an_error_before_the_first_line_names_the_program():
     def program():
         return 0
 
     run = lockstep(program, (np.ones(2),))
-    assert "(def program():)" in run.error.place
+    assert "(def program():)" in str(run.error.place)
 
 
 @each_library
@@ -869,6 +842,7 @@ def test_a_device_is_chosen_by_its_name():
     assert run.error is not None
 
 
+@pytest.mark.needs("jax")
 def test_the_precision_of_jax_is_restored():
     import jax
 
@@ -915,10 +889,10 @@ def test_estimators_run_with_the_same_results(monkeypatch):
     for library in ("torch", "array-api-strict"):
         run = lockstep(program, inputs()[:1], library=library)
         clean(run)
-        backend = open_library(library)
-        own = program(backend.xp.asarray(inputs()[0]))
-        np.testing.assert_array_equal(*map(backend.to_numpy, (run.result, own)))
-        assert any(each.place.startswith("sklearn/") for each in run.syncs)
+        opened = open_library(library)
+        own = program(opened.xp.asarray(inputs()[0]))
+        np.testing.assert_array_equal(*map(opened.to_numpy, (run.result, own)))
+        assert any(each.place.file.startswith("sklearn/") for each in run.syncs)
 
 
 STRANGE = """
@@ -942,12 +916,18 @@ def test_a_reproducer_shows_the_deviation(tmp_path, monkeypatch):
     run = lockstep(program, (np.ones(3),), library="strange:", reproducers="folder")
     del sys.modules["strange"]
     assert run.deviations[0].name == "tanh"
-    assert "shows it in a process of its own" in run.reproducer
+    start, script = run.reproducer.split()
+    assert start == "python"
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.endswith("DEVIATES\n")
 
 
 # Assertions and the command.
 
 
+@pytest.mark.needs("torch")
 def test_an_assertion_begins_with_the_verdict():
     def program(x: Any) -> Any:
         return np.asarray(x) if bool(x[0, 0] < 9) else x
@@ -959,13 +939,13 @@ def test_an_assertion_begins_with_the_verdict():
     assert first.startswith("torch ")
     assert ": copy to the host: numpy.asarray(array); at " in first
     assert ": wait for a value: bool(array); at " in second
-    allow = {"syncs": True, "transfers": ["test_lockstep.py"]}
+    allow = {"syncs": {"*": "?"}, "transfers": {"numpy.asarray": "?"}}
     assert_lockstep(program, args, allow=allow)
-    assert_lockstep(program, args, allow={**allow, "transfers": {"numpy.asarray": "?"}})
     with pytest.raises(AssertionError):
-        assert_lockstep(program, args, allow={"syncs": True, "transfers": ["scipy"]})
+        assert_lockstep(program, args, allow={**allow, "transfers": {"scipy": "?"}})
 
 
+@pytest.mark.needs("torch")
 def test_expected_deviations_are_allowed_by_operation(monkeypatch):
     import array_api_compat.torch as xp
 
@@ -974,9 +954,10 @@ def test_expected_deviations_are_allowed_by_operation(monkeypatch):
     reason = "its exp has half of the digits"
     assert_lockstep(program, inputs()[:1], allow={"deviations": {"exp": reason}})
     with pytest.raises(AssertionError, match=r"^torch \S+: deviates: xp.exp\(float64"):
-        assert_lockstep(program, inputs()[:1], allow={"deviations": ["log"]})
+        assert_lockstep(program, inputs()[:1], allow={"deviations": {"log": reason}})
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize(
     ("own", "words"),
     [
@@ -996,28 +977,7 @@ def test_an_assertion_compares_the_shapes_and_integers_of_the_result(own, words)
 
     with pytest.raises(AssertionError, match=f": the result: {re.escape(words)}"):
         assert_lockstep(program, inputs()[:1])
-    assert_lockstep(program, inputs()[:1], allow={"differs": True})
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["max"], True),
-        (["exp"], False),
-        (["softmax.py"], True),
-        (["softmax.py:47"], True),
-        (["experiments/softmax.py"], True),
-        (["softmax.py:4"], False),
-        (["max.py"], False),
-        (["experiments"], False),
-        ({"exp": "reason", "max": "reason"}, True),
-        (True, True),
-        ([], False),
-    ],
-)
-def test_a_word_of_allow_is_a_name_or_a_place(words, expected):
-    place = "experiments/softmax.py:47 (y = xp.exp(x - xp.max(x)))"
-    assert is_allowed(Record("max", "xp.max(x)", place), words) is expected
+    assert_lockstep(program, inputs()[:1], allow={"differs": {"*": "they branch"}})
 
 
 PROGRAM = """
@@ -1036,22 +996,20 @@ def failing():
 """
 
 
-def test_the_command_has_a_report_for_each_library(tmp_path, monkeypatch):
+@pytest.mark.needs("torch", "array_api_strict")
+def test_the_command_has_a_report_for_each_library(tmp_path, monkeypatch, capsys):
     (tmp_path / "my_program.py").write_text(PROGRAM)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-
-    def lockstep_command(*words: str) -> Any:
-        return call_main(lambda: commands.call(["lockstep", *words]), "mlp-xp")
-
-    shown = lockstep_command(
-        "my_program:program", "--backends", "torch", "array-api-strict"
-    )
-    assert (shown.code, shown.err) == (0, "")
+    words = ["my_program:program", "--backends", "torch", "array-api-strict"]
+    assert command.main(words) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
     assert shown.out.count("no operation deviates, of 1") == 2
-    shown = lockstep_command("my_program:failing", "--backends", "torch")
-    assert shown.code == 3
-    assert "raised TypeError" in shown.out
+    assert command.main(["my_program:failing", "--backends", "torch"]) == 3
+    assert "raised TypeError" in capsys.readouterr().out
+    assert command.main(["my_program:other"]) == 2
+    assert capsys.readouterr().err.startswith("error: my_program:other gives no")
     del sys.modules["my_program"]
 
 

@@ -3,18 +3,19 @@
 A `Tracer` puts a `Namespace` in place of the library's namespace, and a `Traced` around
 each array of the library. Functions of the namespace and operators of arrays both go
 through `Tracer.call`: the library computes, NumPy repeats the operation from copies of
-the same inputs, and the results are compared (see `_bounds`). The code under trace
+the same inputs, and the results are compared (see `bounds`). The code under trace
 needs no change.
 """
 
 import contextlib
 import copy
 import functools
-import linecache
 import operator
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, MappingProxyType, ModuleType
@@ -23,18 +24,15 @@ from typing import Any, ClassVar, NamedTuple
 import array_api_compat.numpy as numpy_xp
 import numpy as np
 
-from mlp_xp.backends.failures import BackendFailure
-from mlp_xp.core.backend import Backend
-from mlp_xp.core.functional import Array
-from mlp_xp.errors import kind_of, one_line
-from mlp_xp.parity._bounds import Verdict, words_of
-from mlp_xp.parity._judge import INSPECTION, STANDARD, inspection_fault, judge
-from mlp_xp.parity._operators import BINARY, FUNCTIONS, INPLACE, SYMBOLS, UNARY
-from mlp_xp.parity.operations import Operation
+from array_lockstep.bounds import Verdict, words_of
+from array_lockstep.errors import kind_of, one_line
+from array_lockstep.judge import INSPECTION, STANDARD, inspection_fault, judge
+from array_lockstep.libraries import Array, Library
+from array_lockstep.operations import Operation
+from array_lockstep.operators import BINARY, FUNCTIONS, INPLACE, SYMBOLS, UNARY
+from array_lockstep.places import Place, place_in
 
-PACKAGE = Path(__file__).resolve().parent.parent
-BACKENDS = f"{PACKAGE / 'backends'}{os.sep}"
-PARITY = f"{PACKAGE / 'parity'}{os.sep}"
+PACKAGE = f"{Path(__file__).resolve().parent}{os.sep}"
 ATTRIBUTES = ("shape", "dtype", "device", "ndim", "size")
 DTYPES = words_of("""
     bool int8 int16 int32 int64 uint8 uint16 uint32 uint64
@@ -46,6 +44,8 @@ METHOD_KINDS = {
     **dict.fromkeys(("item", "block_until_ready"), "syncs"),
 }
 """Methods with a kind of notice other than `outside`."""
+calls_library: ContextVar[bool] = ContextVar("calls_library", default=False)
+"""Whether code of the library runs in this thread now, not of the program."""
 
 
 def sources(module: ModuleType) -> tuple[str, ...]:
@@ -60,30 +60,22 @@ def sources(module: ModuleType) -> tuple[str, ...]:
 class Tracer:
     """Calls the operations of a library, and compares each with NumPy's."""
 
-    backend: Backend
+    library: Library
     """The library under test."""
-    when: str = ""
-    """The state of the program in words, for reports."""
-    calls: int = 0
-    """The number of operations so far."""
-    verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
-    """The verdicts of all operations, by name."""
     deviating: dict[str, Operation] = field(default_factory=dict)
     """The first deviating operation of each name, in the order of the program."""
     raised: Operation | None = None
     """The operation in which the library raised, if any."""
-    failure: Exception | None = None
-    """The exception that ended the program early. The caller of the program sets it."""
     error: BaseException | None = None
     """The exception of `raised`."""
-    is_calling: bool = False
-    """Whether code of the library runs now, not of the program."""
+    is_over: bool = False
+    """Whether the program has ended. Its arrays may still exist."""
     writes: int = 0
     """The number of operations that may have changed arrays through a view."""
     is_shared: bool = False
     """Whether NumPy's arrays may share the memory of the library's."""
     go_betweens: ClassVar[tuple[str, ...]] = (
-        __file__,
+        PACKAGE,
         # decorators such as np.errstate
         contextlib.contextmanager.__code__.co_filename,
         functools.singledispatch.__code__.co_filename,
@@ -92,18 +84,21 @@ class Tracer:
     """The starts of the paths of code that calls operations for a program."""
     names_another: ClassVar[bool] = False
     """Whether arrays of the library name a namespace other than the one under test."""
-    has_views: ClassVar[bool] = True
-    """Whether a change of an array may change other arrays in the same memory."""
+
+    kinds: dict[type, Any] = field(default_factory=dict)
+    """The classes of traced arrays for classes of the library."""
 
     def __post_init__(self) -> None:
-        xp = self.backend.xp
+        xp = self.library.xp
         self._namespaces: dict[int, Namespace] = {}
         self.xp = self.namespace(xp)
         self._dtypes = [*_dtypes_of(xp)]
+        self.lock = threading.RLock()
+        """Held during an operation, by threads of a program."""
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({self.backend.name!r}, calls={self.calls}, "
+            f"{type(self).__name__}({self.library.name!r}, "
             f"deviating={[*self.deviating]})"
         )
 
@@ -121,12 +116,13 @@ class Tracer:
         """Return an array of the library as a traced array."""
         return Traced(array, self)
 
-    def notice(self, kind: str, event: str) -> None:
+    def notice(self, kind: str, event: str, name: str = "") -> None:
         """Take note of an event that is not an operation of the standard.
 
         Args:
             kind: `transfers`, `syncs`, `outside` or `escaped`.
             event: The event as Python text.
+            name: The name of the operation. By default it follows from the text.
         """
 
     def namespace_of(self, array: "Traced", api_version: str | None) -> "Namespace":
@@ -147,7 +143,11 @@ class Tracer:
         if callable(own):
 
             def method(*args: Any, **kwargs: Any) -> Any:
-                self.notice(METHOD_KINDS.get(name, "outside"), f"{called}()")
+                kind = METHOD_KINDS.get(name, "outside")
+                devices = (*args[:1], kwargs.get("device"))
+                if name == "to" and any(array.is_moved_to(x) for x in devices):
+                    kind = "transfers"
+                self.notice(kind, f"{called}()")
                 function, all_args = _method_of(name), (array, *args)
                 value = self.call(
                     LibraryCall(called, function, all_args, kwargs, outside=True)
@@ -164,16 +164,6 @@ class Tracer:
         has_items = hasattr(own, "__getitem__") and not isinstance(own, tuple | str)
         return Held(own, array, called) if has_items else own
 
-    @staticmethod
-    def cause(error: BaseException) -> BaseException:
-        """Return the error of the library itself.
-
-        The backend's own methods turn an error of the library into a BackendFailure.
-        """
-        if isinstance(error, BackendFailure) and error.__cause__:
-            return error.__cause__
-        return error
-
     def call(self, call: "LibraryCall") -> Any:
         """Call a function of the library, and return its result after the comparison.
 
@@ -186,25 +176,22 @@ class Tracer:
             # another array, or an array of NumPy, may share its memory
             if operand.seen_writes != self.writes or self.is_shared:
                 operand._look()
-        self.calls += 1
         host_kwargs = {key: value for key, value in kwargs.items() if key != "device"}
         operation = Operation(
             name,
             call.reference or call.function,
             map_tree(self._on_host, args),
             map_tree(self._on_host, host_kwargs),
-            number=self.calls,
-            when=self.when,
             place=self.place(),
         )
         try:
             result = call.untraced()
-            if self.has_views and (in_place or call.outside):
+            if in_place or call.outside:
                 self.writes += 1
             traced = self._traced(result, () if kwargs.get("copy") else operands)
             changed = self._refresh(operands, in_place)
         except (Exception, SystemExit) as error:  # a library may raise anything
-            problem = f"raised {one_line(self.cause(error))}"
+            problem = f"raised {one_line(error)}"
             self.raised = operation._replace(verdict=Verdict(problem=problem))
             self.error = error
             raise
@@ -224,7 +211,12 @@ class Tracer:
             problem = f"is {kind_of(result)}, not an array"
             operation = operation._replace(result=np.asarray(result))
             verdict = Verdict(problem=problem)
-            if operation.name in SYMBOLS and not all(map(_is_plain, operation.args)):
+            is_operator = operation.name in SYMBOLS
+            if is_operator and isinstance(result, np.ndarray | np.generic):
+                self.notice("transfers", str(operation), operation.name)
+                reason = "the operator of NumPy computes it"
+                verdict = Verdict(unjudged=reason, outside=True)
+            elif is_operator and not all(map(_is_plain, operation.args)):
                 reason = "an operand is of another class"  # with operators of its own
                 verdict = Verdict(unjudged=reason, outside=True)
         elif changed:
@@ -261,7 +253,7 @@ class Tracer:
         if isinstance(x, np.ndarray | np.generic):
             return x
         if is_array(x):
-            return self.backend.to_numpy(x)
+            return self.library.to_numpy(x)
         for dtype, own in self._dtypes:
             if type(own) is type(x) and own == x:
                 return dtype
@@ -291,8 +283,9 @@ class Tracer:
 
         A right value does not count as an operation.
         """
-        if array.seen_writes != self.writes:
-            array._look()
+        with self.lock:
+            if array.seen_writes != self.writes:
+                array._look()
         reference = functools.partial(_value_of, name)
         expected = reference(array.host)
         if np.array_equal(np.asarray(value), np.asarray(expected), equal_nan=True):
@@ -305,22 +298,18 @@ class Tracer:
                 (array.host,),
                 {},
                 np.asarray(value),
-                self.calls,
-                self.when,
                 self.place(),
                 Verdict(problem=problem),
             )
         )
 
     def _add(self, operation: Operation) -> None:
-        self.verdicts.setdefault(operation.name, []).append(operation.verdict)
         if operation.verdict.deviates:
             self.deviating.setdefault(operation.name, operation)
 
-    def place(self) -> str:
-        """Return the line of the program under trace, as `file:line (text)`."""
-        frame = caller(self.is_go_between)
-        return line_text(frame.f_code.co_filename, frame.f_lineno)
+    def place(self) -> Place:
+        """Return the line of the program under trace."""
+        return place_in(caller(self.is_go_between))
 
     def is_go_between(self, file: str) -> bool:
         """Return whether the code of a file is not part of the program."""
@@ -333,20 +322,6 @@ def caller(is_go_between: Callable[[str], bool]) -> FrameType:
     while frame.f_back and is_go_between(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
-
-
-@functools.cache
-def line_text(file: str, line: int) -> str:
-    """Return a line as `file:line (text)`, with the file as imports find it."""
-    path = Path(file)
-    if path.exists():  # unlike "<string>"
-        path = path.resolve()
-    folders = [PACKAGE.parent, *(Path(each).resolve() for each in sys.path)]
-    parents = [folder for folder in folders if folder in path.parents]
-    if parents:
-        # the folder of the packages, not of a virtual environment
-        path = path.relative_to(max(parents, key=lambda folder: len(folder.parts)))
-    return f"{path.as_posix()}:{line} ({linecache.getline(file, line).strip()})"
 
 
 class Namespace(ModuleType):
@@ -433,7 +408,7 @@ class Traced:
 
     def _look(self) -> None:
         """Copy the content of the array to the host."""
-        self.host = self._tracer.backend.to_numpy(self.array)
+        self.host = self._tracer.library.to_numpy(self.array)
         self.seen_writes = self._tracer.writes
 
     def __array_namespace__(self, api_version: str | None = None) -> Namespace:
@@ -442,22 +417,6 @@ class Traced:
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         self._tracer.notice("transfers", "numpy.asarray(array)")
         return np.asarray(self.array, *args, **kwargs)
-
-    def __array_ufunc__(
-        self, ufunc: Any, method: str, *args: Any, **kwargs: Any
-    ) -> Any:
-        # An operator comes here if its first operand is a scalar or array of NumPy.
-        is_operator = ufunc in _UFUNCS and method == "__call__" and not kwargs
-        first, *others = map(unwrapped, args)
-        if is_operator and others and isinstance(first, np.generic | np.ndarray):
-            name = _UFUNCS[ufunc]
-            return self._tracer.call(LibraryCall(name, getattr(operator, name), args))
-        name = f"numpy.{ufunc.__name__}"
-        self._tracer.notice("outside", name)
-        function = getattr(ufunc, method)
-        return self._tracer.call(
-            LibraryCall(name, function, args, kwargs, outside=True)
-        )
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         self._tracer.notice("transfers", "array.__dlpack__()")
@@ -485,20 +444,23 @@ class Traced:
         self._tracer.check_value(self, "len", value)
         return value
 
-    def __repr__(self) -> str:
-        return repr(self.array)
-
     def __copy__(self) -> "Traced":
         return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Traced":
         return self._tracer.xp.asarray(self, copy=True)
 
+    def is_moved_to(self, device: Any) -> bool:
+        """Return whether a device is the host, and no device taken from an array.
+
+        A device such as `y.device` may be the array's own.
+        """
+        is_named = isinstance(device, str) or not _is_host(self.array.device)
+        return is_named and _is_host(device)
+
     def to_device(self, device: Any, /, **kwargs: Any) -> Any:
         """Copy the array to another device, as the library does."""
-        own = str(getattr(self.array, "device", "cpu")).lower()
-        is_host = str(device).lower().startswith(("cpu", "tfrt_cpu"))
-        if is_host and "cpu" not in own:
+        if self.is_moved_to(device):
             self._tracer.notice("transfers", f"array.to_device({device})")
 
         function, args = _method_of("to_device"), (self, device)
@@ -511,6 +473,30 @@ class Traced:
             function = operator.attrgetter(name)
             return self._tracer.call(LibraryCall(name, function, (self,)))
         return self._tracer.attribute(self, name)
+
+
+def _is_host(device: Any) -> bool:
+    """Return whether a device is the processor, by its name."""
+    return "cpu" in str(device).lower()
+
+
+def call_ufunc(self: Traced, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+    """Call a function of NumPy, for a library whose arrays have `__array_ufunc__`."""
+    # An operator comes here if its first operand is a scalar or array of NumPy.
+    is_operator = ufunc in _UFUNCS and method == "__call__" and not kwargs
+    first, *others = map(unwrapped, args)
+    if is_operator and others and isinstance(first, np.generic | np.ndarray):
+        name = _UFUNCS[ufunc]
+        return self._tracer.call(LibraryCall(name, getattr(operator, name), args))
+    name = f"numpy.{ufunc.__name__}"
+    self._tracer.notice("outside", name)
+    function = getattr(ufunc, method)
+    return self._tracer.call(LibraryCall(name, function, args, kwargs, outside=True))
+
+
+def call_wrap(self: Traced, array: np.ndarray, *args: Any) -> Any:
+    """Return a result of NumPy as an array of the library: see `__array_wrap__`."""
+    return self._tracer.wrap(self.array.__array_wrap__(array, *args))
 
 
 def _method_of(name: str) -> Callable[..., Any]:
@@ -543,8 +529,10 @@ _CONVERSIONS: dict[str, Any] = {
     "contains": operator.contains,
     "str": str,
     "format": format,
+    "repr": repr,
 }
 """Operations of Python that need the values of an array."""
+_OF_ALL_VALUES = ("str", "format", "repr")
 _OF_ONE_VALUE = ("bool", "float", "int")
 
 
@@ -576,7 +564,8 @@ def _conversion(name: str) -> Callable[..., Any]:
     function = _CONVERSIONS[name]
 
     def convert(self: Traced, *args: Any) -> Any:
-        self._tracer.notice("syncs", f"{name}(array)")
+        kind = "transfers" if name in _OF_ALL_VALUES else "syncs"
+        self._tracer.notice(kind, f"{name}(array)")
         value = function(self.array, *map(unwrapped, args))
         is_real = self.host.dtype.kind != "c"
         if name in _OF_ONE_VALUE and is_real and self.host.size == 1:

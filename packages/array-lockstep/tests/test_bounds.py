@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlp_xp.parity._bounds import Verdict, gamma
-from mlp_xp.parity._judge import judge_array, numpy_result
-from mlp_xp.parity.operations import Operation
+from array_lockstep.bounds import Verdict, gamma
+from array_lockstep.judge import judge_array, numpy_result
+from array_lockstep.operations import Operation
 
 every_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.parity._bounds import Verdict
-from mlp_xp.parity._operators import SYMBOLS, UNARY
-from mlp_xp.parity._probe import Call
+from array_lockstep.bounds import Verdict
+from array_lockstep.operators import SYMBOLS, UNARY
+from array_lockstep.places import Place
 
 FORMATS = {
     **{name: f"{{}} {symbol} {{}}" for name, symbol in SYMBOLS.items()},
@@ -16,8 +16,6 @@ FORMATS = {
     **{name: f"{{}}.{name}()" for name in ("item", "tolist")},
     "T": "{}.T",
     "mT": "{}.mT",
-    "materialise": "materialise({})",
-    "from_numpy": "xp.asarray({}, dtype={}, copy=True)",
 }
 """The Python source of operations that are not calls of a function or method."""
 
@@ -32,8 +30,8 @@ class Operation(NamedTuple):
     """The name of a function of the namespace, or of an operator.
 
     `xp.matmul` is a function, and `matmul` is the operator. `T`, `mT`, `getitem`,
-    `setitem`, `to_device`, `from_numpy` and `materialise` are not functions of the
-    namespace. `array.sum` is a method outside the standard.
+    `setitem` and `to_device` are not functions of the namespace. `array.sum` is a
+    method outside the standard.
     """
     reference: Callable[..., Any]
     """NumPy's operation."""
@@ -42,15 +40,9 @@ class Operation(NamedTuple):
     """The keyword arguments, without the device."""
     result: Any = np.empty(0)
     """A host array, or a tuple of host arrays."""
-    number: int = 0
-    """The number of the operation in the program, from 1."""
-    when: str = ""
-    """The state of the program in words, such as `in step 3`."""
-    place: str = ""
-    """The line of the program with the call, as `file:line (text)`."""
+    place: Place = Place()
+    """The line of the program with the call."""
     verdict: Verdict = Verdict()
-    call: Call | None = None
-    """The call of the probe with the operation: see `_probe`."""
 
     def __str__(self) -> str:
         """Return the call with shapes and dtypes: `xp.tanh(float64 (1, 64))`."""
@@ -64,12 +56,6 @@ class Operation(NamedTuple):
     def results(self) -> tuple[Any, ...]:
         """All results, in a tuple even for a single result."""
         return self.result if isinstance(self.result, tuple) else (self.result,)
-
-    @property
-    def report(self) -> str:
-        """One line: number, time, operation, deviation and place."""
-        place = f"in {self.call}" if self.call else f"called at {self.place}"
-        return f"operation {self.number}, {self.when}: {self} {self.verdict}; {place}"
 
     def source(self, word: Callable[[np.ndarray], str]) -> str:
         """Return the operation as Python source, such as `x -= y` or `xp.tanh(x)`.

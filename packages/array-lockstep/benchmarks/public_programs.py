@@ -1,12 +1,13 @@
-"""Public programs in lockstep: `SCIPY_ARRAY_API=1 python -m benchmarks.lockstep`.
+"""Public programs in lockstep: `python benchmarks/public_programs.py`.
 
 Each program runs on each library in both dtypes, without the trace and with it. The
-result must have the same bits, and an error must be the same. The table of
-docs/lockstep.md comes from here. Programs of GLASS, which is no package of this
-project's extras, are left out where it is missing.
+result must have the same bits, and an error must be of the same type. The table of
+README.md comes from here. It needs array-api-extra, SciPy and scikit-learn. Programs of
+GLASS are left out where it is missing.
 """
 
 import argparse
+import importlib
 import os
 import time
 import warnings
@@ -38,10 +39,8 @@ import sklearn.preprocessing
 from array_api_compat import array_namespace
 from scipy.spatial.transform import Rotation
 
-from mlp_xp.backends.opening import open_library
-from mlp_xp.backends.settings import restored
-from mlp_xp.parity import lockstep
-from mlp_xp.parity.programs import Run
+from array_lockstep import Run, lockstep, settings
+from array_lockstep.libraries import open_library
 
 try:
     import glass
@@ -276,7 +275,9 @@ def untraced(
     function: Program, args: tuple[Any, ...], library: str
 ) -> tuple[Any, str, float]:
     """Run a program without the trace: the result, the error, and the seconds."""
-    with restored(library):
+    importlib.import_module(library.replace("-", "_"))
+    before = settings.read()
+    try:
         backend = open_library(library)
         moved = [_moved(x, backend.xp) for x in args]
         start = time.perf_counter()
@@ -286,6 +287,8 @@ def untraced(
             return None, type(error).__name__, time.perf_counter() - start
         seconds = time.perf_counter() - start
         return _bits(result, backend), "", seconds
+    finally:
+        settings.restore(before)
 
 
 def _moved(x: Any, xp: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How each kind of operation is bounded: see `_bounds` for the notation.
+"""How each kind of operation is bounded: see `bounds` for the notation.
 
 One ulp is two roundings at most:
 
@@ -27,7 +27,22 @@ One ulp is two roundings at most:
   gamma_(p+4) times a sum of p absolute values, hence by sqrt(p) gamma_(p+4) in the norm
   (Higham 2002, section 24.1, has 1 + 4 sqrt(2) roundings for p = 2). A transform by
   convolutions (Bluestein 1970) consists of three transforms of length below 4 n, in
-  stages of p = 2.
+  stages of p = 2. It pays only where n has a large prime factor. Where all are at most
+  7, libraries transform in stages (pocketfft compares the costs; cuFFT has kernels for
+  2, 3, 5 and 7), and no convolution is allowed for. For n = 32 the bound is 30 eps.
+- **complex elementary functions**: the bound is for the modulus. The parts of sin, cos,
+  sinh and cosh are products of two real functions, so each has the ulps of both and a
+  rounding. tan and tanh are a quotient of two of these. A logarithm has the parts
+  log(hypot(x, y)) and atan2(y, x). Where hypot is near 1, its ulps are an absolute
+  error, so the scale is abs(result) + 1, or + 2 for other bases. expm1 has the same
+  scale, because 1 is subtracted. sqrt halves the ulps of hypot, has a square root, and
+  divides. A power is exp(y log(x)), whose exponent errs absolutely, by the ulps of a
+  logarithm and a product times abs(y) (abs(log(x)) + 1). The inverse functions of
+  sin, cos, tan, sinh, cosh and tanh have no bound for complex numbers.
+- **cross**: two products and their difference, on absolute values.
+- **matrix_power**: n products of matrices of order m, in any association, err by
+  gamma_(m n) times the power of absolute values (Higham 2002, section 3.5). Negative
+  powers are not judged.
 - **svdvals, eigvalsh**: n reflections of length m change a matrix by at most
   (6 m - 3 n + 41) n u of its Frobenius norm (Golub and Van Loan, Matrix Computations,
   section 5.3, from Lawson and Hanson 1974, for least squares by qr). A factorisation
@@ -37,8 +52,7 @@ One ulp is two roundings at most:
   Wielandt 1953; Mirsky 1960).
 
 Where a bound exceeds LARGEST_ERROR times the terms or the largest value, it leaves no
-digit, and nothing is judged. Determinants, ranks, pseudo-inverses, powers and
-eigenvalues of a general matrix have no bound here.
+digit, and nothing is judged. Ranks and eigenvalues of a general matrix have no bound.
 """
 
 import math
@@ -47,8 +61,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.parity._bounds import (
-    OF_COMPLEX,
+from array_lockstep.bounds import (
     ULPS,
     Bound,
     Unjudged,
@@ -57,16 +70,47 @@ from mlp_xp.parity._bounds import (
     gamma,
     norm,
     refuse_uncertain,
+    words_of,
 )
 
 _LARGEST_ORDER = 500  # the order of a matrix that is factorised here
+_LARGEST_KERNEL = 7  # the largest prime factor of a transform without convolutions
 Rule = Callable[[Widened], Bound]
 
 
+_PRODUCT = 2 * ULPS["sin"] + ULPS["multiply"]
+_LOGARITHM = ULPS["hypot"] + ULPS["log"] + ULPS["atan2"]
+_COMPLEX = {
+    **dict.fromkeys(("sin", "cos", "sinh", "cosh"), (_PRODUCT, 0)),
+    **dict.fromkeys(("tan", "tanh"), (2 * _PRODUCT + 3 * ULPS["divide"], 0)),
+    **dict.fromkeys(("log", "log1p"), (_LOGARITHM, 1)),
+    **dict.fromkeys(("log2", "log10"), (_LOGARITHM + ULPS["divide"], 2)),
+    "expm1": (3 * ULPS["exp"] + ULPS["subtract"], 1),
+    "sqrt": (ULPS["hypot"] / 2 + ULPS["sqrt"] + ULPS["divide"], 0),
+}
+"""The ulps of functions of complex numbers, and what is added to their scale."""
+
+
+def _of_complex(name: str, operation: Widened) -> Bound:
+    size = np.abs(operation.value)
+    both = 1 + operation.wide_eps / operation.eps
+    if name == "pow":
+        base, exponent = operation.args
+        logarithm = np.abs(np.log(base + 0j)) + 1
+        ulps = 3 * ULPS["exp"] + 3 * ULPS["multiply"] + _LOGARITHM
+        return Bound(size * (1 + np.abs(exponent) * logarithm), ulps * both)
+    ulps, more = _COMPLEX[name]
+    return Bound(np.maximum(size + more, operation.tiny), ulps * both)
+
+
 def _of_ulps(name: str) -> Rule:
-    has_terms = name not in OF_COMPLEX | {"sqrt"}
+    has_terms = name not in words_of("""
+        add subtract multiply square divide reciprocal exp sqrt
+    """)
 
     def rule(operation: Widened) -> Bound:
+        if operation.is_complex and name in _COMPLEX.keys() | {"pow"}:
+            return _of_complex(name, operation)
         # Below the smallest normal number, the spacing of numbers stays the same.
         scale = np.maximum(np.abs(operation.value), operation.tiny)
         # The products in a complex number and the terms of a function may underflow.
@@ -231,6 +275,26 @@ def _of_range(operation: Widened) -> Bound:
     return Bound(scale, operation.roundings(3 + 2 * ULPS["divide"]))
 
 
+def _of_cross(operation: Widened) -> Bound:
+    axis = operation.kwargs.get("axis", -1)
+    x, y = np.broadcast_arrays(*map(np.abs, operation.args))
+
+    def moved(a: np.ndarray, places: int) -> np.ndarray:
+        return np.roll(a, -places, axis=axis)
+
+    scale = moved(x, 1) * moved(y, 2) + moved(x, 2) * moved(y, 1)
+    return Bound(scale, operation.roundings(3), 2)
+
+
+def _of_power(operation: Widened) -> Bound:
+    matrix, n = operation.args
+    if n < 0:
+        raise Unjudged("no bound is known for negative powers")
+    terms = max(1, n) * matrix.shape[-1]
+    scale = np.linalg.matrix_power(np.abs(matrix), n)
+    return Bound(scale, operation.roundings(terms), terms)
+
+
 def _of_difference(operation: Widened) -> Bound:
     if operation.args[1:] not in ((), (1,)) or operation.kwargs.get("n", 1) != 1:
         raise Unjudged("no bound is known for repeated differences")
@@ -288,22 +352,30 @@ def _of_fft(operation: Widened, axes: tuple[int, ...]) -> Bound:
     roundings = 0.0
     for axis in axes:
         n = max(x.shape[axis], value.shape[axis], 2)
-        by_convolutions = 3 * math.log2(4 * n) * _of_stages(2)
-        roundings += max(_of_stages(n), by_convolutions)
+        primes = _primes_of(n)
+        stages = _of_stages(primes)
+        if primes[-1] > _LARGEST_KERNEL:
+            stages = max(stages, 3 * math.log2(4 * n) * _of_stages([2]))
+        roundings += stages
     # a real transform has half of the norm's terms
     both = 1 + operation.wide_eps / operation.eps
     return _in_norm(operation, math.sqrt(2) * roundings * both / 2, axes)
 
 
-def _of_stages(n: int) -> float:
-    """Return the roundings of all stages, one for each prime factor."""
-    roundings, prime = 0.0, 2
+def _primes_of(n: int) -> list[int]:
+    """Return the prime factors of n, the largest last."""
+    primes, prime = [], 2
     while n > 1:
         while n % prime == 0:
-            roundings += math.sqrt(prime) * (prime + 4)
+            primes.append(prime)
             n //= prime
         prime += 1
-    return roundings
+    return primes
+
+
+def _of_stages(primes: list[int]) -> float:
+    """Return the roundings of all stages, one for each prime factor."""
+    return sum(math.sqrt(prime) * (prime + 4) for prime in primes)
 
 
 def _of_one_axis(operation: Widened) -> Bound:
@@ -352,5 +424,7 @@ RULES: dict[str, Rule] = {
     "linspace": _of_range,
     "arange": _of_range,
     "diff": _of_difference,
+    "cross": _of_cross,
+    "matrix_power": _of_power,
 }
 """The rule for each kind of operation that rounds."""
