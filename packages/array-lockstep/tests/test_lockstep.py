@@ -875,7 +875,7 @@ def test_the_functions_of_python_are_restored():
     assert sys.gettrace() is None
 
 
-@pytest.mark.needs("sklearn")
+@pytest.mark.needs("sklearn", "torch")
 def test_estimators_run_with_the_same_results(monkeypatch):
     import sklearn
     from sklearn.decomposition import PCA
