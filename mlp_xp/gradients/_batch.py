@@ -93,4 +93,4 @@ def _take(values: Any, order: list[int], axis: int | None) -> Any:
     """Return samples in this order."""
     if isinstance(values, np.ndarray):
         return np.take(values, order, axis)
-    return type(values)([values[i] for i in order])
+    return [values[i] for i in order]

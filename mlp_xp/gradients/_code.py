@@ -121,7 +121,7 @@ class Code:
         steps = {}
         for name, array in after.items():
             # The sum over the samples may be missing in a bias.
-            if before[name].shape not in (array.shape, array.shape[1:]):
+            if not _broadcasts(before[name].shape, array.shape):
                 words = f"gives {name!r} the shape {array.shape}"
                 raise MlpXpError(words, setting="gradients")
             steps[name] = before[name] - array
@@ -132,6 +132,14 @@ class Code:
         """Return the error for a loss that is another one after the gradients."""
         words = "changes more than the arrays that you name: the loss is another one"
         return MlpXpError(words, remedy=_IN_PLACE, setting="gradients")
+
+
+def _broadcasts(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Return whether an array of a shape can be broadcast to another shape."""
+    try:
+        return np.broadcast_shapes(shape, other) == other
+    except ValueError:
+        return False
 
 
 def _as_result(found: Any, *, is_layer: bool) -> Array:

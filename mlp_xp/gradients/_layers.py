@@ -220,8 +220,11 @@ def _networks(
     parameters: Mapping[str, Array], batch: Batch, heads: list[Head]
 ) -> Iterator[Network]:
     """Yield all networks in which the parameters fit."""
-    x, y = np.asarray(batch.x), np.asarray(batch.y)
-    if x.dtype.kind not in "biuf":
+    try:
+        x, y = np.asarray(batch.x), np.asarray(batch.y)
+    except ValueError:  # lists of unequal lengths
+        return
+    if x.dtype.kind not in "biuf" or y.dtype.kind not in "biuf":
         return
     for weights, biases in _roles([*parameters]):
         has_matrices = all(parameters[name].ndim == 2 for name in weights)
@@ -271,7 +274,7 @@ def targets_as_rows(y: Array, shape: tuple[int, ...], *, columns: bool) -> Array
     The result is None if their shape does not fit.
     """
     samples, outputs = shape
-    is_whole = y.dtype.kind in "biuf" and np.all(y == np.round(y))
+    is_whole = np.all(y == np.round(y))
     if y.size == samples and outputs > 1 and is_whole:
         labels = y.reshape(-1).astype(int)
         known = labels.min() >= 0 and labels.max() < outputs

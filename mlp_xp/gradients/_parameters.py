@@ -368,7 +368,7 @@ def _held(holder: Any) -> dict[str, Any]:
     if isinstance(holder, Mapping):
         return {**holder}
     found = {}
-    for key in dir(holder):
+    for key in [each for each in dir(holder) if each != "__dict__"]:
         value = inspect.getattr_static(holder, key, None)
         if isinstance(value, MemberDescriptorType):  # of __slots__
             value = getattr(holder, key, None)

@@ -141,7 +141,7 @@ class Subject:
         for array in self.reading.gradients.values():
             sizes.append(float(np.max(np.abs(array), initial=0.0)))
         if is_flat or rounding > self.eps**0.5 * max(sizes):
-            remedy = "return it without round(), and compute it in one dtype"
+            remedy = "return it without round(), in one dtype, and not at its minimum"
             words = "has few digits, or does not change near these parameters"
             raise MlpXpError(words, remedy=remedy, setting="loss")
         return rounding

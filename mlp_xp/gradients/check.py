@@ -249,6 +249,8 @@ def _other_arrays(subject: Subject) -> list[str]:
                 arrays[int(i)][...] = value
             if subject.loss({}) != subject.value:
                 others.append(name)
+        except MlpXpError:  # it refuses other values
+            others.append(name)
         finally:
             for i, value in before.items():
                 arrays[int(i)][...] = value

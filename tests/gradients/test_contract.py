@@ -159,6 +159,51 @@ def test_lists_and_numbers_are_inputs_too():
     assert type(line.c) is int
 
 
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ([[1.0], [2.0, 3.0]], [0.5, 1.5]),  # of unequal lengths
+        (np.array([[1.0], [2.0]]), np.array(["a", "b"])),
+    ],
+)
+@pytest.mark.parametrize("factor", [1, 1.05])
+def test_only_the_code_reads_the_samples(x, y, factor):
+    w = np.array([[0.7]])
+
+    def total(x):
+        return sum(map(sum, x))
+
+    report = check_gradients(
+        lambda x, y: w[0, 0] ** 2 * total(x),
+        lambda x, y: factor * 2 * w * total(x),
+        x,
+        y,
+        w=w,
+    )
+    assert bool(report) == (factor == 1)
+
+
+def test_an_update_without_the_sum_over_the_samples_is_named_for_a_row_too():
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(5, 3)), random.normal(size=(5, 2))
+    n = {"W": random.normal(size=(3, 2)), "b": np.zeros((1, 2))}
+
+    def update(x, y):
+        error = 0.1 * 2 * (x @ n["W"] + n["b"] - y) / y.size
+        n["W"], n["b"] = n["W"] - x.T @ error, n["b"] - error
+
+    report = check_gradients(
+        lambda x, y: np.mean((x @ n["W"] + n["b"] - y) ** 2),
+        update,
+        x,
+        y,
+        (n, "W b"),
+        learning_rate=0.1,
+    )
+    assert report.findings[0].names == ("b",)
+    assert "the sum over the samples is missing" in str(report)
+
+
 @pytest.mark.parametrize("factor", [1, 1.05])
 def test_single_precision_has_its_own_tolerance(factor):
     net = Linear(factor)
@@ -316,6 +361,19 @@ def test_other_arrays_of_an_object_are_said_not_to_be_checked():
         (net, "W"),
     )
     assert "biases" in report.verdict
+
+
+def test_an_array_that_may_not_be_moved_is_not_checked():
+    net = SimpleNamespace(W=np.eye(2), mask=np.array([1.0, 0.0]))
+
+    def outputs(x):
+        assert {*net.mask} <= {0, 1}
+        return x @ net.W * net.mask
+
+    report = check_gradients(
+        outputs, lambda x, e: x.T @ (e * net.mask), np.eye(2), None, (net, "W")
+    )
+    assert report.verdict == "right: W; not checked: mask"
 
 
 # What is asked or refused, in one line.
