@@ -32,7 +32,7 @@ pytestmark = [
         ("pairs", "--only resume:overwrite:12", ""),
         ("kills", "--plant skip-steps --rounds 3", "fault: kills "),
         ("calls", "--plant in-place --only new:kill:23", "JSONDecodeError"),
-        ("calls", "--plant swallow --only new:ENOSPC+:30", "exit code "),
+        ("calls", "--plant swallow --only new:ENOSPC+:30", "metrics.jsonl"),
         ("power", "--plant no-folder-sync --only new:29:nothing:0", "was complete"),
         ("pairs", "--plant no-lock --only new:resume:30", "is not refused"),
     ],

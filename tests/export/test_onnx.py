@@ -141,10 +141,13 @@ def test_an_ensemble_gives_the_mean(task, tmp_path) -> None:
 @needs_onnx
 def test_an_ensemble_of_arrays_with_names_in_another_order(tmp_path, random) -> None:
     X, y = random.standard_normal((50, 2)), np.arange(50) % 3
-    swapped = from_arrays(X[:, ::-1], y, feature_names=["q", "p"])
+    swapped = from_arrays(X[:, ::-1], y, task="classes", feature_names=["q", "p"])
     models = [
         model_for(data)
-        for data in (from_arrays(X, y, feature_names=["p", "q"]), swapped)
+        for data in (
+            from_arrays(X, y, task="classes", feature_names=["p", "q"]),
+            swapped,
+        )
     ]
     mlp_xp.export_onnx(models, tmp_path / "m.onnx")
     found = run(tmp_path / "m.onnx", X)["probabilities"]
@@ -191,7 +194,7 @@ def test_a_table_has_an_input_for_each_column(name, tmp_path) -> None:
 @needs_onnx
 def test_true_false_and_gaps_may_be_written_as_in_a_table(tmp_path) -> None:
     frame = pd.DataFrame({"answer": ["True", "False", "maybe", "NaN"] * 20})
-    model = model_for(from_arrays(frame, [0, 1, 2, 3] * 20))
+    model = model_for(from_arrays(frame, [0, 1, 2, 3] * 20, task="classes"))
     export_onnx(model, tmp_path / "m.onnx")
     texts = ["TRUE", "true", "false", "fALSE", "maybe", "MAYBE", "", "null", "<na>"]
     found = run(tmp_path / "m.onnx", {"answer": np.array(texts)})["probabilities"]
@@ -219,7 +222,7 @@ def test_a_table_of_numbers_is_a_matrix(tmp_path, random) -> None:
     X = random.standard_normal((50, 3))
     X[random.random(X.shape) < 0.2] = np.nan
     frame = pd.DataFrame(X, columns=["long name", "b", "c"])
-    model = model_for(from_arrays(frame, np.arange(50) % 3))
+    model = model_for(from_arrays(frame, np.arange(50) % 3, task="classes"))
     export_onnx(model, tmp_path / "m.onnx")
     found = run(tmp_path / "m.onnx", X)
     assert near([model], found["probabilities"], frame)
@@ -245,7 +248,7 @@ def test_an_activation_of_ones_own(tmp_path) -> None:
 @needs_onnx
 def test_a_regression_may_have_a_column_of_probabilities(tmp_path) -> None:
     """It has no output of this name."""
-    frame = pd.DataFrame({"probabilities": range(9), "kind": [*"abc"] * 3})
+    frame = pd.DataFrame({"probabilities": [1, 0, 2] * 3, "kind": [*"abc"] * 3})
     export_onnx(model_for(from_arrays(frame, np.arange(9) / 2)), tmp_path / "m.onnx")
 
 
@@ -254,7 +257,7 @@ def test_networks_of_bytes_and_of_floats_up_to_255_are_one_graph(tmp_path) -> No
     images = np.random.default_rng(0).integers(0, 256, (40, 3, 4), np.uint8)
     models = []
     for X in (images, images.astype(float)):
-        models.append(model_for(from_arrays(X, np.arange(40) % 3)))
+        models.append(model_for(from_arrays(X, np.arange(40) % 3, task="classes")))
     mlp_xp.export_onnx(models, tmp_path / "m.onnx")
     found = run(tmp_path / "m.onnx", images)["probabilities"]
     assert near(models, found, images)
@@ -355,7 +358,7 @@ def test_the_documented_program_for_a_table(tmp_path, monkeypatch) -> None:
     lengths, islands = np.arange(80) % 30.0, np.array(["Dream", "Biscoe"] * 40, object)
     lengths[3], islands[5] = np.nan, None
     frame = pd.DataFrame({"island": islands, "bill_length_mm": lengths, "day": days})
-    model = model_for(from_arrays(frame, np.arange(80) % 3))
+    model = model_for(from_arrays(frame, np.arange(80) % 3, task="classes"))
     export_onnx(model, "penguins.onnx")
     names: dict[str, Any] = {"np": np, "onnxruntime": onnxruntime}
     exec(documented(2), names)
