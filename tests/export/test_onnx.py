@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 from data_sets import mixed, varied
 from helpers import assert_one_line, call
-from mlp_xp.parity._bounds import ULPS, gamma
 
 import mlp_xp
 from mlp_xp import Activation, TrainConfig, export_onnx, from_arrays, open_backend
@@ -28,6 +27,7 @@ from mlp_xp.core.step import to_device
 from mlp_xp.core.task import TASKS, Units
 from mlp_xp.data.reading import MISSING
 from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.parity.rounding import ULPS
 
 needs_onnx = pytest.mark.needs("onnx", "ndonnx", "onnxruntime")
 
@@ -453,9 +453,8 @@ def tolerance(model: Model, x: np.ndarray, dtype: str | None = None) -> float:
 
     They are in the dtype or a wider one.
 
-    x: features (n, features), as the network sees them. The bounds of operations are
-    those of `parity.bounds`: a product of n terms plus a bias is within gamma_(n+1) of
-    the absolute values. A preparation, with shifts and scales from 0.5 to 2, is within
+    x: features (n, features), as the network sees them. A product of n terms plus a bias
+    is within gamma_(n+1) of the absolute values. A preparation, with shifts and scales from 0.5 to 2, is within
     8 eps of 1 + |x|. An activation is tanh or another function within 5 eps, and at
     most eight operations within half an eps of values up to 1 + |z|; so is a link but
     for its sum. The matrices of absolute weights, and the slope of an activation, pass
@@ -474,13 +473,18 @@ def tolerance(model: Model, x: np.ndarray, dtype: str | None = None) -> float:
         if i < len(model.network) - 1:
             x, error = (
                 function(z, xp=np)[0],
-                STEEPEST * error + (ULPS["tanh"] + 4) * eps * (1 + np.abs(z)),
+                STEEPEST * error + (ULPS[np.tanh] + 4) * eps * (1 + np.abs(z)),
             )
     units = model.signature.units or ()
     scale = max([1.0, *np.ravel(units).tolist()])
-    link = (ULPS["tanh"] + 4) * eps + gamma(z.shape[1], eps / 2)
+    link = (ULPS[np.tanh] + 4) * eps + gamma(z.shape[1], eps / 2)
     # each of the two has this error
     return 2 * scale * float((error + link * (1 + np.abs(z))).max())
+
+
+def gamma(n: int, u: float) -> float:
+    """Return Higham's gamma_n = n u / (1 - n u)."""
+    return n * u / (1 - n * u)
 
 
 def features_of(model: Model, X: np.ndarray) -> np.ndarray:
