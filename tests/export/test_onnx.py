@@ -453,12 +453,12 @@ def tolerance(model: Model, x: np.ndarray, dtype: str | None = None) -> float:
 
     They are in the dtype or a wider one.
 
-    x: features (n, features), as the network sees them. A product of n terms plus a bias
-    is within gamma_(n+1) of the absolute values. A preparation, with shifts and scales from 0.5 to 2, is within
-    8 eps of 1 + |x|. An activation is tanh or another function within 5 eps, and at
-    most eight operations within half an eps of values up to 1 + |z|; so is a link but
-    for its sum. The matrices of absolute weights, and the slope of an activation, pass
-    an error on; no link has a slope above 1.
+    x: features (n, features), as the network sees them. A product of n terms plus a
+    bias is within gamma_(n+1) of the absolute values. A preparation, with shifts and
+    scales from 0.5 to 2, is within 8 eps of 1 + |x|. An activation is tanh or another
+    function within 5 eps, and at most eight operations within half an eps of values up
+    to 1 + |z|; so is a link but for its sum. The matrices of absolute weights, and the
+    slope of an activation, pass an error on; no link has a slope above 1.
     """
     eps, to_numpy = (
         float(np.finfo(dtype or model.backend.dtype_name).eps),
