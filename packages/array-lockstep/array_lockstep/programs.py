@@ -122,11 +122,12 @@ class ProgramTracer(Tracer):
         if _depends_on_values(call):
             self.notice("syncs", _SHAPED_BY_VALUES[call.name], call.name)
         with self.lock:
-            token = calls_library.set(True)
+            before = calls_library.get()
             try:
+                calls_library.set(True)
                 return super().call(call)
             finally:
-                calls_library.reset(token)
+                calls_library.set(before)
 
     def _is_abstract(self, x: Any) -> bool:
         """Return whether x stands for an array, as in a function transformed by JAX."""

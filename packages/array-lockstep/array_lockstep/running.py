@@ -104,13 +104,14 @@ def tracing(tracer: Tracer | None) -> Iterator[None]:
 
     None stands for a program that is not traced.
     """
-    token = _active.set(tracer)
+    before = _active.get()
     try:
+        _active.set(tracer)
         yield
     finally:
         if tracer is not None:
             tracer.is_over = True
-        _active.reset(token)
+        _active.set(before)
 
 
 def _starting() -> Replacement:

@@ -401,7 +401,7 @@ def at_least_0_in_long_rows(x, /, *, axis=None, keepdims=False):
 
 
 def itself(x, /, *, dtype=None, copy=None):
-    if getattr(x, "shape", ()) == (4099,) and dtype is None:
+    if isinstance(x, numpy.ndarray) and dtype is None:
         return x
     return numpy.asarray(x, dtype=dtype, copy=copy)
 
