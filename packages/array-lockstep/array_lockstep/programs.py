@@ -27,7 +27,7 @@ from array_lockstep.places import Place, place_of
 from array_lockstep.quiet import quiet
 from array_lockstep.records import Record, Run, record_of
 from array_lockstep.reproducer import write_reproducer
-from array_lockstep.running import active, replacing, tracing
+from array_lockstep.running import active, replacing, run_traced
 from array_lockstep.tracer import (
     LibraryCall,
     Namespace,
@@ -278,13 +278,12 @@ def run_under(
     positional, named = _moved(given, library, tracer.wrap)
     copies_of_compat()
     start = time.perf_counter()
-    with tracing(tracer):
-        try:
-            result = function(*positional, **named)
-        except (Exception, SystemExit) as error:
-            run.exception = error
-            raised = _operation_behind(error, tracer)
-            run.error = _error_record(error, tracer, raised)
+    try:
+        result = run_traced(tracer, lambda: function(*positional, **named))
+    except (Exception, SystemExit) as error:
+        run.exception = error
+        raised = _operation_behind(error, tracer)
+        run.error = _error_record(error, tracer, raised)
     copies_of_compat()
     run.seconds = time.perf_counter() - start
     tracer.add_findings(run)
@@ -423,8 +422,8 @@ def _compare_ends(
     """Say how far a result lies from NumPy's whole run, and whether it is wrong."""
     positional, named = args
     try:
-        with tracing(None), quiet, np.errstate(all="ignore"):
-            expected = function(*positional, **named)
+        with quiet, np.errstate(all="ignore"):
+            expected = run_traced(None, lambda: function(*positional, **named))
     except (Exception, SystemExit) as error:
         return f"NumPy's own run raises {one_line(error)}", False
     got, wanted = dict(_numbers(result, library)), dict(_numbers(expected, library))

@@ -98,19 +98,31 @@ def active() -> Tracer | None:
     return None if tracer is None or tracer.is_over else tracer
 
 
-@contextmanager
-def tracing(tracer: Tracer | None) -> Iterator[None]:
-    """Trace the program that runs in this block, and in the threads that it starts.
+def run_traced(tracer: Tracer | None, body: Callable[[], Result]) -> Result:
+    """Return `body()`. It is traced, and so are the threads that it starts.
 
-    None stands for a program that is not traced.
+    None stands for a program that is not traced. This is no context manager, because
+    Ctrl-C may come between `__enter__` and the block.
     """
+    before = _active.get()
+    try:
+        _active.set(tracer)
+        return body()
+    finally:
+        if tracer is not None:
+            tracer.is_over = True
+        _active.set(before)
+
+
+@contextmanager
+def tracing(tracer: Tracer) -> Iterator[None]:
+    """Trace a block, as `run_traced` traces a function."""
     before = _active.get()
     try:
         _active.set(tracer)
         yield
     finally:
-        if tracer is not None:
-            tracer.is_over = True
+        tracer.is_over = True
         _active.set(before)
 
 
