@@ -8,6 +8,8 @@ import base64
 import json
 import re
 import shlex
+from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 
@@ -278,7 +280,22 @@ def without_messages(code: str) -> str:
     return ast.unparse(Messages().visit(ast.parse(re.sub(r"^%%.*\n", "", code))))
 
 
+@pytest.fixture
+def strict_as_installed() -> Iterator[None]:
+    """Code of readers runs with the flags that array-api-strict has by itself."""
+    if not find_spec("array_api_strict"):
+        yield
+        return
+    import array_api_strict
+
+    flags = array_api_strict.get_array_api_strict_flags()
+    array_api_strict.reset_array_api_strict_flags()
+    yield
+    array_api_strict.set_array_api_strict_flags(**flags)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("strict_as_installed")
 @pytest.mark.parametrize(
     "name",
     [

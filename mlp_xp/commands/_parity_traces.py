@@ -11,7 +11,7 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import with_colon
-from mlp_xp.parity.tracing import probe, small_runs, trace
+from mlp_xp.parity.tracing import small_runs, trace
 from mlp_xp.show.console import plain_console, say
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def print_traces(
 ) -> int:
     """Trace training on a backend, print what is found, and return the exit code.
 
-    The folder is for reproducers. `all_operations` adds the `small_runs` and the probe.
+    The folder is for reproducers. `all_operations` adds the `small_runs`.
     """
     console, start, code = plain_console(), with_colon(backend.name), 0
     place = backend.device_name or "its default device"
@@ -51,12 +51,6 @@ def print_traces(
             say(console, f"reproducer: {run.reproducer}")
         found = 1 if run.deviations else 3 if run.error else 0
         code = min(code, found, key=WORST_FIRST.index)
-    if all_operations:
-        lines = probe(backend)
-        say(console, f"probe: {len(lines) or 'no'} findings")
-        for line in lines:
-            print_line("deviates", f"{start} {line}")
-        code = 1 if lines else code
     return code
 
 

@@ -79,8 +79,7 @@ def parity(
         trace: Compare every single operation with NumPy, from the same inputs, and
             report the first deviating operation. It needs array_lockstep.
         all_operations: Like --trace, but also trace small runs of other tasks and
-            settings, and call operations on unusual operands. Together they use every
-            operation that a library must have.
+            settings. Together they use every operation that a library must have.
     """
     check_range("steps", steps)
     if tolerance is not None:

@@ -188,12 +188,3 @@ def small_runs(
         dataset = from_arrays(X, y, 0.3, task=task)
         run = trace(config, dataset, backend, 40, reproducers)
         yield f"small run for {task}", run
-
-
-def probe(backend: Backend) -> list[str]:
-    """Return a line for each finding of `array_lockstep.assert_namespace`."""
-    try:
-        lockstep().assert_namespace(_library(backend), dtype=backend.dtype_name)
-    except AssertionError as error:
-        return str(error).splitlines()
-    return []

@@ -369,4 +369,4 @@ def test_the_name_of_a_library_stands_for_its_backend(data_dir, tmp_path, no_pic
         assert model.backend is open_backend(strict)
     comparisons = [*check(config, TINY, [strict], 3)]
     assert all(comparison.agrees for comparison in comparisons)
-    assert not trace(config, TINY, strict, 2).deviating
+    assert not trace(config, TINY, strict, 2).deviations
