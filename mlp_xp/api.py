@@ -83,13 +83,13 @@ def train(
         start_from: Folder of a run whose trained weights to begin with. It must have
             the same hidden layers. Its output layer is not taken if the outputs have
             other names. Until the first checkpoint, a resume needs this run too.
-        networks: Train this many networks, one after the other, and average them. See
+        networks: Train this many networks at once, and average their outputs. See
             docs/own_data.md.
         bar: Whether to show a progress bar, in a terminal or a notebook.
 
     Yields:
-        Reports. The last one has the final network. Of several networks, it has the
-        average, and the `network` of the other reports is a number from 1.
+        Reports. The last one has the final network. Reports on several networks are
+        about their average.
 
     Raises:
         DatasetError: The data cannot be trained on.
@@ -125,7 +125,7 @@ def train(
         if bar:
             from mlp_xp.show.terminal import watch
 
-            events = watch(events, running.job, networks=networks)
+            events = watch(events, running.job)
         for event in events:
             if run is not None and event.closing:
                 for error in draw_end(run, dataset, backend).faults.values():

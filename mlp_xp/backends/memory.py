@@ -23,7 +23,9 @@ class NotEnoughMemoryError(MlpXpError):
     """Training needs more memory than there is."""
 
 
-def check_memory(config: TrainConfig, sizes: tuple[int, ...], backend: Backend) -> None:
+def check_memory(
+    config: TrainConfig, sizes: tuple[int, ...], backend: Backend, networks: int = 1
+) -> None:
     """Check that the machine, or the container, has enough memory for training.
 
     The memory of a GPU is not checked, because its library reports failed allocations.
@@ -32,19 +34,20 @@ def check_memory(config: TrainConfig, sizes: tuple[int, ...], backend: Backend) 
         config: The settings of training.
         sizes: The sizes of the layers, (n_0, ..., n_L).
         backend: The backend of the training.
+        networks: The number of networks.
 
     Raises:
         NotEnoughMemoryError: Training needs more memory than is available.
     """
     if backend.on_gpu:
         return
-    needed = training_bytes(config, sizes, backend.dtype_name)
+    needed = networks * training_bytes(config, sizes, backend.dtype_name)
     available = available_bytes()
     if needed > available:
         raise NotEnoughMemoryError(
             f"training needs about {in_units(needed)} of memory, but "
             f"{in_units(available)} are available",
-            remedy="choose fewer hidden units or smaller batches",
+            remedy="choose fewer hidden units or networks, or smaller batches",
         )
 
 

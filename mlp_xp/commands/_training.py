@@ -11,6 +11,7 @@ from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import shell_command
 from mlp_xp.commands.stopping import Stop
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
+from mlp_xp.core.stack import joined_sizes
 from mlp_xp.core.training import Event
 from mlp_xp.errors import Argument, MlpXpError, quoted
 from mlp_xp.export.page import check_page
@@ -100,9 +101,7 @@ def resume(
 def _say_that_it_has_ended(run: RunFolder, *, page: bool) -> None:
     console = plain_console()
     text = f"the run in {run.path} has ended"
-    if run.settings().networks == 1:
-        text += "; with a constant schedule, --epochs N trains it longer"
-    say(console, text)
+    say(console, f"{text}; with a constant schedule, --epochs N trains it longer")
     if page:
         from mlp_xp.api import export_page  # here, as it is slow
 
@@ -136,7 +135,9 @@ def _train(
     training = open_training(run, make, existing=existing, save_now=lambda: bool(stop))
     with training as (experiment, events):
         if page:  # otherwise the page would be refused at the end
-            check_page(experiment.dataset.signature, experiment.job.sizes)
+            job = experiment.job
+            sizes = joined_sizes(job.sizes, job.networks)
+            check_page(experiment.dataset.signature, sizes)
         description = terminal.describe(experiment.settings, experiment.job)
         stop.say(f"{description}\nrun      {run.path}\n")
         try:
@@ -156,10 +157,9 @@ def _train_and_print(
     stop: Stop,
 ) -> Event:
     """Train, print the table of reports as they come, and return the closing event."""
-    job, networks = experiment.job, experiment.settings.networks
-    watched = terminal.watch(events, job, stop.console, networks)
+    watched = terminal.watch(events, experiment.job, stop.console)
     try:
-        for event in _with_rows(watched, job, networks, stop.say):
+        for event in _with_rows(watched, experiment.job, stop.say):
             if stop and not event.closing:
                 _stop_at(event, run, stop)
     finally:
@@ -170,27 +170,19 @@ def _train_and_print(
 
 
 def _with_rows(
-    events: Iterator[Event], job: Job, networks: int, say: Callable[[str], None]
+    events: Iterator[Event], job: Job, say: Callable[[str], None]
 ) -> Iterator[Event]:
     """Yield the events, and print the row of a report before its event.
 
     The heads come with the first row, below the warnings at the start. Some reports
-    have no row. The last report of each network has a row, printed when the network
-    ends.
+    have no row. The last report has a row, printed when the training ends.
     """
     heads = f"{terminal.header(job.config, job.dataset.signature.task)}\n"
-    waiting, number, has_held_out = "", 0, bool(job.held_out)
+    waiting, has_held_out = "", bool(job.held_out)
     for event in events:
-        report, finished = event.report, len(event.position.finished)
-        is_next = networks > 1 and number <= finished
-        if is_next and waiting:
-            say(heads + waiting)
-            heads = waiting = ""
-        if is_next:
-            number = finished + 1
-            heads += f"network {number} of {networks}\n"
-        # The closing report may be about the best network or the average network.
-        if report and not (event.closing and (has_held_out or networks > 1)):
+        report = event.report
+        # With held-out samples, the closing report is about the best network.
+        if report and not (event.closing and has_held_out):
             best = event.position.best
             waiting = terminal.report_line(report, is_validated=has_held_out, best=best)
         is_shown = report and (event.closing or terminal.is_shown(report, job))
@@ -232,11 +224,10 @@ def _finish(
 ) -> None:
     """Print the summary of a run that has ended, and draw its pictures and its page."""
     job, report = experiment.job, event.report
-    networks = experiment.settings.networks
     assert report
-    stop.say(f"\n{terminal.summary(report, networks)}")
+    stop.say(f"\n{terminal.summary(report)}")
     if report.validation:
-        stop.say(terminal.selected(report, job, networks))
+        stop.say(terminal.selected(report, job))
     drawn = draw_end(run, job.dataset, job.backend, page=page)
     if drawn.paths:
         names = ", ".join(path.name for path in drawn.paths)

@@ -1,6 +1,7 @@
 """A chunk: many steps as one function of arrays, which a backend may compile."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +21,7 @@ from mlp_xp.core.task import Task
 # A rate or a decay at the end of its range may overflow. The losses show it.
 @np.errstate(over="ignore")
 def step_inputs(
-    config: TrainConfig,
+    configs: Sequence[TrainConfig],
     dtype: str,
     samples: np.ndarray,
     weights: np.ndarray,
@@ -37,23 +38,46 @@ def step_inputs(
     - the four `Rates`, (k, 4) of the dtype, in one array because each transfer to a
       device takes as long as several steps.
 
-    `weights` are the weights of all samples, (n, 1 or 0). `first_step` is the number of
-    the first step, from 0 at the start of training. `total_steps` is the number of
-    steps of the whole training.
+    For a stack of K networks, all but the rates have an axis of length K behind k.
+
+    `configs` are the settings of each network. They differ in their seeds. `weights`
+    are the weights of all samples, (n, 1 or 0). `first_step` is the number of the first
+    step, from 0 at the start of training. `total_steps` is the number of steps of the
+    whole training.
     """
-    k, batch_size = samples.shape
+    config = configs[0]
+    k, batch_size = samples.shape[0], samples.shape[-1]
     numbers = np.arange(first_step, first_step + k)
     schedule = SCHEDULES[config.schedule]
     learning_rates = schedule(config.learning_rate, numbers, total_steps)
     rates = OPTIMIZERS[config.optimizer].rates(learning_rates, numbers, config)
     # The gradient of a batch is the mean over its samples.
     rates = rates._replace(error=rates.error / batch_size)
+    (kept,) = for_each(
+        configs, samples, lambda each: (draw_masks(each, k, batch_size, first_step),)
+    )
     return (
         samples,
-        draw_masks(config, k, batch_size, first_step),
+        kept,
         weights[samples].astype(dtype),
         np.stack(rates, axis=-1, dtype=dtype),
     )
+
+
+def for_each(
+    configs: Sequence[TrainConfig],
+    samples: np.ndarray,
+    draw: Callable[[TrainConfig], tuple[np.ndarray, ...]],
+) -> tuple[np.ndarray, ...]:
+    """Return arrays (k, B, ...) drawn for a network, or (k, K, B, ...) for a stack.
+
+    The samples, (k, B) or (k, K, B), tell which. `draw(config)` returns the arrays of a
+    network.
+    """
+    drawn = [draw(config) for config in configs]
+    if samples.ndim == 2:
+        return drawn[0]
+    return tuple(np.stack(arrays, axis=1) for arrays in zip(*drawn, strict=True))
 
 
 @lru_cache(maxsize=8)
@@ -67,7 +91,7 @@ def make_chunk(
     """Return `chunk(state, data, steps) -> state, losses`, compiled where it can be.
 
     The state is donated. The losses, (k,), are the loss of each step before its update,
-    with the weights of samples.
+    with the weights of samples. For a stack of K networks, they are (k, K).
 
     - `prepare` is the function of a `Preparation`.
     - `most_steps` is the number of steps of the longest chunk.
@@ -87,9 +111,8 @@ def make_chunk(
     ) -> tuple[State, Array]:
         inputs, labels, fitted, units = data
         samples, kept, weights, rates, *drawn = steps
-        k, batch_size = samples.shape
-        features = state.network[0].weights.shape[0]
-        outputs = state.network[-1].bias.shape[0]
+        features = state.network[0].weights.shape[-2]
+        outputs = state.network[-1].bias.shape[-1]
         shape = tuple(inputs.shape[1:])
         deform = make_deform(config, shape, backend) if drawn else None
 
@@ -115,7 +138,7 @@ def make_chunk(
             device=backend.device,
             xp=xp,
         )
-        targets = xp.reshape(targets, (k, batch_size, outputs))
+        targets = xp.reshape(targets, (*samples.shape, outputs))
 
         most_samples = BLOCK_SAMPLES
         if not is_deferred:
@@ -125,7 +148,7 @@ def make_chunk(
             block,
             state,
             (samples, targets, kept, weights, rates, *drawn),
-            size=max(1, most_samples // batch_size),
+            size=max(1, most_samples // math.prod(samples.shape[1:])),
         )
         losses = task.loss(logits, targets, xp=xp)
         if weights.shape[-1]:

@@ -83,11 +83,12 @@ def with_dropout(
 ) -> list[Dropout]:
     """Return the activations of the hidden layers, each followed by dropout.
 
-    `kept` is from `draw_masks`, for one step: (B, n_1 + ... + n_{L-1}).
+    `kept` is from `draw_masks`, for one step: (B, n_1 + ... + n_{L-1}). For a stack of
+    networks, it has an axis in front.
     """
     masks = xp.astype(kept, dtype) * (1 / (1 - config.dropout))
     columns = pairwise([0, *accumulate(config.hidden)])
     return [
-        Dropout(activation, masks[:, first:stop])
+        Dropout(activation, masks[..., first:stop])
         for activation, (first, stop) in zip(activations, columns, strict=True)
     ]

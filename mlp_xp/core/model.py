@@ -14,6 +14,7 @@ from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.network import Layer, Network, forward
 from mlp_xp.core.signature import Preparation, Signature
+from mlp_xp.core.stack import joined, size_of
 from mlp_xp.core.step import to_device
 from mlp_xp.core.task import Evaluation, Units, in_units
 from mlp_xp.errors import MlpXpError, check_type, quoted
@@ -34,7 +35,9 @@ class Model:
     """
 
     network: Network
-    """The weights and biases, on the device of the backend."""
+    """The weights and biases, on the device of the backend. A run of several networks
+    has a stack: see `mlp_xp/core/stack.py`. Its outputs are the means of its networks'.
+    """
     activation: str | Activation
     signature: Signature
     """The inputs and outputs of the network, and their meaning."""
@@ -92,6 +95,10 @@ class Model:
             Layer(*map(self.backend.to_numpy, layer)) for layer in self.network
         )
         return replace(self, network=to_device(on_host, backend), backend=backend)
+
+    def joined(self) -> Model:
+        """Return this model with a single network, in place of a stack."""
+        return replace(self, network=joined(self.network, self.backend))
 
     def predict(self, X: Any, /) -> Array:
         """Predict from inputs.
@@ -177,6 +184,16 @@ class Model:
             DatasetError: The inputs have another dtype or shape, or are on another
                 device.
         """
+        logits = self.logits_of_each(inputs)
+        if size_of(self.network) is None:
+            return logits
+        return compiled(_mean_of_each, self.backend)(logits)
+
+    def logits_of_each(self, inputs: Array, /) -> Array:
+        """Return the logits of each network of a stack, (n, K, outputs).
+
+        Of a single network, return (n, outputs). Inputs and errors are as for `logits`.
+        """
         self.backend.check_inputs(inputs, self.signature)
         function = self.signature.preparation.function
         logits = make_logits(self.activation, self.backend, function)
@@ -219,6 +236,26 @@ class Model:
         values = self.backend.check_labels(labels, inputs.shape[0], signature)
         return signature.task.evaluate(logits, values, signature.units)
 
+    def evaluate_each(
+        self, inputs: Array, labels: Array, /
+    ) -> tuple[Evaluation, list[Evaluation]]:
+        """Return the result, and the result of each network of a stack.
+
+        Arguments and errors are as for `evaluate`.
+        """
+        signature = self.signature
+        logits = self.backend.to_numpy(self.logits_of_each(inputs))
+        values = self.backend.check_labels(labels, inputs.shape[0], signature)
+
+        def evaluate(z: np.ndarray) -> Evaluation:
+            return signature.task.evaluate(z, values, signature.units)
+
+        if logits.ndim == 2:
+            result = evaluate(logits)
+            return result, [result]
+        each = [evaluate(logits[:, i]) for i in range(logits.shape[1])]
+        return evaluate(logits.mean(axis=1)), each
+
     def not_finite(self) -> MlpXpError:
         """Return the error for outputs, or a loss, that are not finite."""
         return MlpXpError(
@@ -238,11 +275,14 @@ def logits_of(
     *,
     xp: Any,
 ) -> Array:
-    """Return the outputs of the last layer, (n, outputs), for inputs (n, ...)."""
+    """Return the outputs of the last layer, (n, outputs), for inputs (n, ...).
+
+    For a stack of K networks, these are (K, n, outputs).
+    """
     first = network[0].weights
     x = prepare.function(inputs, *prepare.fitted, dtype=first.dtype, xp=xp)
     # In the standard, a length is None while it is not known.
-    x = xp.reshape(x, (inputs.shape[0] or -1, first.shape[0]))
+    x = xp.reshape(x, (inputs.shape[0] or -1, first.shape[-2]))
     logits, _ = forward(network, x, [activation] * (len(network) - 1), xp=xp)
     return logits
 
@@ -257,6 +297,7 @@ def make_logits(
 ) -> Callable[..., Array]:
     """Return `logits(network, inputs, fitted)`, (n, outputs), compiled where it can be.
 
+    For a stack of K networks, the logits are (n, K, outputs).
     `prepare` and `fitted` are the fields of a `Preparation`. The inputs go through the
     network in parts of bounded memory.
     """
@@ -267,11 +308,13 @@ def make_logits(
 
         def part(_: Any, rows: tuple[Array, ...]) -> tuple[Any, Array]:
             (inputs,) = rows
-            return (), logits_of(network, inputs, preparation, function, xp=xp)
+            z = logits_of(network, inputs, preparation, function, xp=xp)
+            return (), xp.permute_dims(z, (1, 0, 2)) if len(z.shape) == 3 else z
 
         # The parts are as equal as possible, and only the last may be smaller. So a
         # forward pass is compiled for at most two sizes.
-        widest = max(max(layer.weights.shape) for layer in network)
+        widest = max(max(layer.weights.shape[-2:]) for layer in network)
+        widest *= size_of(network) or 1
         samples = inputs.shape[0]
         parts = math.ceil(samples / max(1, PART_BYTES // (8 * widest)))
         _, outputs = backend.scan_blocks(
@@ -286,6 +329,10 @@ def make_logits(
 def compiled(function: Callable[..., Any], backend: Backend) -> Callable[..., Any]:
     """Return a function without its keyword `xp`, compiled where it can be."""
     return backend.jit(update_wrapper(partial(function, xp=backend.xp), function))
+
+
+def _mean_of_each(logits: Array, /, *, xp: Any) -> Array:
+    return xp.mean(logits, axis=1)
 
 
 def copy_network(network: Network, /, *, xp: Any) -> Network:

@@ -25,6 +25,10 @@ error of layer l is e_l = dL/dz_l, shape (B, n_{l+1}):
 At given weights, all of this is linear in the error: multiplying the last error by a
 factor multiplies every gradient by it. Therefore the learning rate may be multiplied
 into the last error.
+
+A stack of K networks is the same tuple with one more axis in front: weights (K, n_l,
+n_{l+1}), biases (K, 1, n_{l+1}), and batches (K, B, n_0). The functions of this file
+are written once for both. Only `transpose` and `gradient` know how many axes there are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -43,9 +47,9 @@ class Layer(NamedTuple):
     """
 
     weights: Array
-    """(inputs, outputs)."""
+    """(inputs, outputs), or in a stack (K, inputs, outputs)."""
     bias: Array
-    """(outputs,)."""
+    """(outputs,), or in a stack (K, 1, outputs)."""
 
     def __repr__(self) -> str:
         """Return shape and dtype, as in `Layer(784 x 64 float64)`, without numbers."""
@@ -93,6 +97,12 @@ def initial_layers(
         weights = random.standard_normal((inputs, outputs)) * deviation
         layers.append(Layer(weights, np.zeros(outputs)))
     return tuple(layers)
+
+
+def transpose(a: Array, /) -> Array:
+    """Return the transpose of a matrix, or of each matrix in a stack."""
+    # `T` exists in more libraries than `mT`.
+    return a.T if len(a.shape) == 2 else a.mT
 
 
 def affine(layer: Layer, a: Array, /) -> Array:
@@ -151,7 +161,8 @@ def backward(
         a, saved = tape[i]
         yield i, a, error
         if i > 0:
-            error = activations[i - 1].chain(error @ network[i].weights.T, saved, xp=xp)
+            below = error @ transpose(network[i].weights)
+            error = activations[i - 1].chain(below, saved, xp=xp)
 
 
 def gradient(a: Array, error: Array, /, *, xp: Any) -> Layer:
@@ -159,17 +170,18 @@ def gradient(a: Array, error: Array, /, *, xp: Any) -> Layer:
 
     a is the input of the layer, (B, n_l), and e its error, (B, n_{l+1}).
     """
-    samples, outputs = error.shape
+    is_stack = len(error.shape) == 3
+    samples, outputs = error.shape[-2:]
     if samples == 1:
         # There is nothing to sum: (n_l, 1) * (1, n_{l+1}) is the outer product. On
         # NumPy, it takes half the time of @.
-        return Layer(a.T * error, error[0, ...])
+        return Layer(transpose(a) * error, error if is_stack else error[0, ...])
     if samples >= MANY_SAMPLES and outputs < FEW_OUTPUTS:
         # PyTorch's BLAS takes up to 30 times as long for a^T e (1024 samples, 2048
         # inputs, 10 outputs).
-        weights = (error.T @ a).T
+        weights = transpose(transpose(error) @ a)
     else:
-        weights = a.T @ error
+        weights = transpose(a) @ error
     # On NumPy, this product takes a third of the time of a sum over the samples.
-    ones = xp.ones_like(error[:, 0])
-    return Layer(weights, ones @ error)
+    ones = xp.ones_like(error[..., 0])
+    return Layer(weights, (ones[:, None, :] if is_stack else ones) @ error)

@@ -237,10 +237,15 @@ def clip_by_norm(
     """Return gradients scaled by limit / norm if their common norm is above the limit.
 
     Each gradient comes with the number of its layer. `limit` is a scalar array. If the
-    norm overflows, all results are NaN. Pascanu, Mikolov and Bengio, 2013, algorithm 1.
+    norm overflows, all results are NaN. Each network of a stack has a norm of its own.
+    Pascanu, Mikolov and Bengio, 2013, algorithm 1.
     """
     in_order = sorted(gradients, key=lambda pair: pair[0])
-    squares = (xp.sum(array * array) for _, layer in in_order for array in layer)
+    arrays = [array for _, layer in in_order for array in layer]
+    if len(arrays[0].shape) == 3:
+        squares = [xp.sum(a * a, axis=(-2, -1), keepdims=True) for a in arrays]
+    else:
+        squares = [xp.sum(a * a) for a in arrays]
     norm = xp.sqrt(sum(squares))
     # For an infinite norm, the first term is 0. The network would silently stop
     # learning, so the second term makes the factor NaN: 0 times infinity.

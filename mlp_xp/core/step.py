@@ -34,7 +34,10 @@ class Batch(NamedTuple):
     without dropout.
     """
     weights: Array
-    """Factors of the samples' errors, (B, 1). (B, 0) if all are 1."""
+    """Factors of the samples' errors, (B, 1). (B, 0) if all are 1.
+
+    For a stack of K networks, all four have an axis of length K in front.
+    """
 
 
 Step = Callable[[State, Batch, Rates], tuple[State, Array]]
@@ -43,7 +46,8 @@ Step = Callable[[State, Batch, Rates], tuple[State, Array]]
 def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
     """Return `step(state, batch, rates) -> state, logits`, one step on a batch.
 
-    The logits, (B, n_L), are from before the update. The state is donated.
+    The logits, (B, n_L), are from before the update. The state is donated. It may be of
+    a stack of networks. Then the batch and the logits are of a stack, too.
     """
     xp = backend.xp
     activation = backend.activation(config.activation)
@@ -61,7 +65,7 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
         error = task.link(logits, xp=xp) - batch.targets
         # The factor contains 1 / B, and for gradient descent the learning rate.
         error *= rates.error
-        if batch.weights.shape[1]:
+        if batch.weights.shape[-1]:
             error *= batch.weights
 
         # `backward` computes the error of a layer when the loop below asks for it. By
@@ -78,7 +82,7 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
         if config.clip_norm:
             # The gradients are r times the mean gradients, with the r of `Rates.error`.
             # So the limit needs this factor too: r is B times rates.error.
-            limit = config.clip_norm * batch.x.shape[0] * rates.error
+            limit = config.clip_norm * batch.x.shape[-2] * rates.error
             gradients = clip_by_norm(gradients, limit, xp=xp)
         for i, g in gradients:
             layers[i], slots[i] = optimizer.update(

@@ -2,16 +2,16 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.core.backend import Backend
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.model import Model, all_finite, compiled, copy_network
 from mlp_xp.core.network import Network
 from mlp_xp.core.plan import Chunk
+from mlp_xp.core.stack import choose, take, take_state
 from mlp_xp.core.step import State, initial_state
 from mlp_xp.core.task import Evaluation
 from mlp_xp.errors import MlpXpError
@@ -28,8 +28,8 @@ class Report(NamedTuple):
     """Figures about a run right after one step.
 
     The closing report follows the last step too. But if samples are held out, its model
-    and its results are from the best network. In a run of several networks, they are
-    from the average.
+    and its results are from the best network. A run of several networks has a stack of
+    them, each the best of its own, and the results are those of their mean outputs.
 
     Examples:
         >>> *_, last = train(TrainConfig(epochs=1), dataset, open_backend())
@@ -64,13 +64,9 @@ class Report(NamedTuple):
     """The result on the held-out samples, at the end of an epoch and in the closing
     report. None in other reports.
     """
-    network: int | None = None
-    """The number of the network, from 1, in a run of several networks. None in the
-    closing report, which is about their average.
-    """
     kept_epoch: int | None = None
-    """The epoch of the model, in a closing report about the best network. None in other
-    reports.
+    """The epoch of the model, in a closing report about the best network, or the last
+    of the epochs of several networks. None in other reports.
     """
 
     def __str__(self) -> str:
@@ -90,13 +86,9 @@ class Tally(NamedTuple):
     """Whether the next chunk starts from zero, as after a report and in the warm-up."""
 
 
-class Best(NamedTuple):
-    """The best network on the held-out samples so far, by `TrainConfig.monitor`.
+class Mark(NamedTuple):
+    """What a network achieved on the held-out samples, and when."""
 
-    Of equal networks, this is the earliest.
-    """
-
-    network: Network
     score: float
     epoch: int
     loss: float
@@ -108,11 +100,29 @@ class Best(NamedTuple):
         return self.score, -self.loss
 
 
+class Best(NamedTuple):
+    """The best network on the held-out samples so far, by `TrainConfig.monitor`.
+
+    Of equal networks, this is the earliest. A stack has the best of each network.
+    """
+
+    network: Network
+    marks: tuple[Mark, ...]
+    """The mark of each network."""
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch in which a network became better."""
+        return max(mark.epoch for mark in self.marks)
+
+
 class Position(NamedTuple):
     """How far a job has come: everything needed to resume it."""
 
     state: State
-    """Valid until `trajectory` continues and donates it to the next step."""
+    """Valid until `trajectory` continues and donates it to the next step. Of a stack,
+    it has the networks of `rows_of`.
+    """
     epoch: int = WARM_UP_EPOCH
     """The number of the epoch, from 0. WARM_UP_EPOCH during the warm-up."""
     sample: int = 0
@@ -128,15 +138,14 @@ class Position(NamedTuple):
     tally: Tally = Tally()
     best: Best | None = None
     """None without held-out samples, and until the end of the first epoch."""
-    finished: tuple[Network, ...] = ()
-    """In a run of several networks, the networks that were trained before this one."""
 
     def after(
         self, epoch: int, chunk: Chunk, state: State, losses: np.ndarray, seconds: float
     ) -> "Position":
         """Return the position after a chunk that left this state and these losses.
 
-        `seconds` is the time of the chunk.
+        `losses` are (steps,), of several networks the means. `seconds` is the time of
+        the chunk.
         """
         is_warm_up = epoch == WARM_UP_EPOCH
         has_report = chunk.report is not None
@@ -163,7 +172,9 @@ class Event(NamedTuple):
 
     position: Position
     losses: np.ndarray
-    """The losses of the chunk's steps, float64 (n,). Empty in the closing event."""
+    """The losses of the chunk's steps, float64 (n,), or the means of the losses of
+    several networks. Empty in the closing event.
+    """
     report: Report | None
     checkpoint: bool
     """Whether to save a checkpoint here. A job can be resumed after every chunk, except
@@ -180,13 +191,16 @@ def trajectory(
 
     All losses of the events together are the loss trajectory of the job.
 
+    Several networks are trained as a stack. With `patience`, each ends on its own, and
+    training ends with the last.
+
     Args:
         job: The job.
         start: The position to resume from, with its state on the device. The state is
             donated. On the same backend, the rest of the training has the same bits as
             without the interruption.
-        trained: Layers on the host. They replace as many of the first layers that the
-            seed draws.
+        trained: Layers on the host, for a single network. They replace as many of the
+            first layers that the seed draws.
 
     Raises:
         DivergenceError: A loss of training, validation or test is not finite, or the
@@ -195,35 +209,43 @@ def trajectory(
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
     config = job.config
-    random = np.random.RandomState(config.seed)
+    randoms = job.randoms()
     # Drawn even for a resumed job, because the shuffles continue the stream.
-    drawn = job.initial_network(random)
+    drawn = job.initial_network(randoms)
     if start is None:
         network = (*trained, *drawn[len(trained) :])
         position = Position(initial_state(config, network, job.backend))
     else:
         position = start
 
-    for epoch, chunk, samples in job.chunks(random):
+    rows = rows_of(job, position, position.epoch)
+    for epoch, chunk, samples in job.chunks(randoms):
         # A chunk done before the interruption is drawn again all the same, so that
         # later shuffles are the same.
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
             continue
-        # `patience` epochs have passed without a better network.
-        if position.best and 0 < config.patience < epoch - position.best.epoch:
+        training = in_training(job, position, epoch)
+        if not training:
             break
 
         chunk_began = time.perf_counter()
-        state, losses = job.run(position.state, samples, position.step)
-        check_losses(losses, epoch, chunk)
+        state, kept = position.state, rows_of(job, position, epoch)
+        if kept != rows:
+            state = take_state(state, [rows.index(i) for i in kept], job.backend)
+            rows = kept
+        if job.networks > 1:
+            samples = samples[:, rows]
+        state, of_each = job.run(state, samples, position.step, rows)
+        of_each = of_each[:, [rows.index(i) for i in training]]
+        check_losses(of_each, epoch, chunk, training if job.networks > 1 else ())
+        losses = of_each.mean(axis=1)
         now = time.perf_counter()
         position = position.after(epoch, chunk, state, losses, now - chunk_began)
         position = position._replace(seconds=now - began)
         report = None
         if chunk.report is not None:
-            position, report = _report(
-                job, position, state.network, chunk.report, began
-            )
+            network = whole_network(job, position)
+            position, report = _report(job, position, network, chunk.report, began)
         yield Event(position, losses, report, chunk.checkpoint)
 
     network = position.best.network if position.best else position.state.network
@@ -236,6 +258,47 @@ def trajectory(
     yield Event(ended, np.empty(0), report, checkpoint=True, closing=True)
 
 
+def in_training(job: Job, position: Position, epoch: int) -> list[int]:
+    """Return the numbers of the networks that are trained in an epoch.
+
+    A network has finished if `patience` epochs have passed without a better one.
+    `position` is before the epoch, in it, or at its end.
+    """
+    best, patience = position.best, job.config.patience
+    return [
+        i
+        for i in range(job.networks)
+        if not (best and 0 < patience < epoch - best.marks[i].epoch)
+    ]
+
+
+def rows_of(job: Job, position: Position, epoch: int) -> list[int]:
+    """Return the numbers of the networks in the state of an epoch.
+
+    Networks that have finished leave a stack. Where a library compiles the steps, they
+    stay, because it would compile them anew for each number of networks.
+    """
+    if job.backend.compiles:
+        return list(range(job.networks))
+    return in_training(job, position, epoch)
+
+
+def whole_network(job: Job, position: Position) -> Network:
+    """Return the network, or the stack, of a position.
+
+    Networks of the stack that have finished are the best of their own.
+    """
+    network, best = position.state.network, position.best
+    training = in_training(job, position, position.epoch)
+    if best is None or len(training) == job.networks:
+        return network
+    rows = rows_of(job, position, position.epoch)
+    places = [rows.index(i) if i in training else 0 for i in range(job.networks)]
+    is_training = [i in training for i in range(job.networks)]
+    spread = take(network, places, job.backend)
+    return choose(is_training, spread, best.network, job.backend)
+
+
 def _report(
     job: Job, position: Position, network: Network, sample: int, began: float
 ) -> tuple[Position, Report]:
@@ -244,18 +307,15 @@ def _report(
     Raises:
         DivergenceError: The state, or a loss of the evaluation, is not finite.
     """
-    check_state(position, job.backend)
+    check_state(job, position)
     model = job.model(compiled(copy_network, job.backend)(network))
     best, validation, test = position.best, None, None
     is_end_of_epoch = position.sample == len(job.rows)
     if job.held_out is not None and is_end_of_epoch:
-        validation = model.evaluate(job.held_out.inputs, job.held_out.labels)
-        # R² of a single sample is not defined: then all networks have the same score.
-        score = 0.0 if math.isnan(validation.score) else validation.score
-        this = Best(model.network, score, position.epoch, validation.loss)
-        monitor = job.config.monitor
-        if best is None or this.rank(monitor) > best.rank(monitor):
-            best = this
+        validation, of_each = model.evaluate_each(
+            job.held_out.inputs, job.held_out.labels
+        )
+        best = _better(job, best, model.network, of_each, position.epoch)
     if job.dataset.test is not None:
         test = model.evaluate(job.dataset.test.inputs, job.dataset.test.labels)
     for name, result in (("held-out", validation), ("test", test)):
@@ -278,20 +338,60 @@ def _report(
     return position._replace(seconds=report.seconds, best=best), report
 
 
-def check_losses(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
+def _better(
+    job: Job,
+    best: Best | None,
+    network: Network,
+    results: Sequence[Evaluation],
+    epoch: int,
+) -> Best:
+    """Return the best of each network, given its results at the end of an epoch."""
+    marks = []
+    for result in results:
+        # R² of a single sample is not defined: then all networks have the same score.
+        score = 0.0 if math.isnan(result.score) else result.score
+        marks.append(Mark(score, epoch, result.loss))
+    if best is None:
+        return Best(network, tuple(marks))
+    monitor = job.config.monitor
+    pairs = list(zip(marks, best.marks, strict=True))
+    is_better = [new.rank(monitor) > old.rank(monitor) for new, old in pairs]
+    if not any(is_better):
+        return best
+    if not all(is_better):
+        network = choose(is_better, network, best.network, job.backend)
+    kept = [
+        new if better else old
+        for (new, old), better in zip(pairs, is_better, strict=True)
+    ]
+    return Best(network, tuple(kept))
+
+
+def check_losses(
+    losses: np.ndarray, epoch: int, chunk: Chunk, numbers: Sequence[int] = ()
+) -> None:
     """Check that all losses of a chunk are finite.
+
+    Args:
+        losses: The losses, (steps, networks).
+        epoch: The number of the epoch.
+        chunk: The chunk.
+        numbers: The numbers of several networks.
 
     Raises:
         DivergenceError: A loss is not. The error names the first sample of its batch.
     """
     is_finite = np.isfinite(losses)
     if not is_finite.all():
-        i = int(np.argmin(is_finite))
+        i, j = np.argwhere(~is_finite)[0].tolist()
         sample = chunk.start + i * chunk.batch_size
-        raise _diverged(f"loss at sample {sample}", epoch, losses[i])
+        subject = f"loss at sample {sample}"
+        if numbers:
+            subject += f" of network {numbers[j] + 1}"
+        raise _diverged(subject, epoch, losses[i, j])
 
 
-def check_state(position: Position, backend: Backend) -> None:
+def check_state(job: Job, position: Position) -> None:
     """Check that the network and the optimiser state are finite.
 
     An update can overflow while all losses stay finite, because a saturated unit has a
@@ -301,10 +401,25 @@ def check_state(position: Position, backend: Backend) -> None:
         DivergenceError: A number is not finite.
     """
     slots = (slot for slots in position.state.slots for slot in slots)
-    layers = [*position.state.network, *slots]
-    if not all_finite([array for layer in layers for array in layer], backend):
-        subject = f"network or optimiser state after {position.sample} samples"
-        raise _diverged(subject, position.epoch, "not finite")
+    arrays = [array for layer in (*position.state.network, *slots) for array in layer]
+    if all_finite(arrays, job.backend):
+        return
+    which = ""
+    if job.networks > 1:
+        rows = rows_of(job, position, position.epoch)
+        # Only a network that has finished may be anything.
+        wrong = [
+            i
+            for i in in_training(job, position, position.epoch)
+            if not all_finite(
+                [array[rows.index(i), ...] for array in arrays], job.backend
+            )
+        ]
+        if not wrong:
+            return
+        which = f" of network {wrong[0] + 1}"
+    subject = f"network or optimiser state{which} after {position.sample} samples"
+    raise _diverged(subject, position.epoch, "not finite")
 
 
 def _diverged(subject: str, epoch: int, value: object) -> DivergenceError:

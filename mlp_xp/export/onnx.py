@@ -259,7 +259,7 @@ def _spellings(text: str) -> list[str]:
 def _predictions(model: Model, x: Array, xp: Any) -> Array:
     """Return the predictions of a model on NumPy, (n, outputs), as arrays of `xp`."""
     layers = []
-    for layer in model.network:
+    for layer in model.joined().network:
         weights = xp.asarray(layer.weights)
         wrapped = _Weights(weights, weights.dtype, weights.shape)
         layers.append(Layer(wrapped, xp.asarray(layer.bias)))

@@ -96,6 +96,7 @@ def write_page(
             f"{quoted(path)} is not the name of an HTML file",
             remedy="give one that ends in .html",
         )
+    model = model.joined()
     first, *_ = model.network
     sizes = [first.weights.shape[0]]
     sizes += [layer.bias.shape[0] for layer in model.network]

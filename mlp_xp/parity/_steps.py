@@ -1,7 +1,7 @@
 """A training run of a given number of steps, for comparisons and traces."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,11 +22,11 @@ class _FirstSteps(Job):
     last: int
 
     def chunks(
-        self, random: np.random.RandomState
+        self, randoms: Sequence[np.random.RandomState]
     ) -> Iterator[tuple[int, Chunk, np.ndarray]]:
         """See `Job.chunks`."""
         left = self.last
-        for epoch, chunk, samples in super().chunks(random):
+        for epoch, chunk, samples in super().chunks(randoms):
             if left < chunk.steps:
                 # nothing, such as a report, follows a part of a chunk
                 chunk = Chunk(chunk.start, left, chunk.batch_size)

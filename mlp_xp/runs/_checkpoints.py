@@ -11,7 +11,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.signature import Signature
 from mlp_xp.core.step import State, to_device
-from mlp_xp.core.training import Best, Position, Tally
+from mlp_xp.core.training import Best, Mark, Position, Tally
 from mlp_xp.data.columns import Columns
 from mlp_xp.runs._tensors import read_tensors, write_tensors
 from mlp_xp.runs.names import MODEL
@@ -80,10 +80,8 @@ def write_position(
     record["tally"] = position.tally._asdict()
     record["best"] = None
     if position.best:
-        record["best"] = position.best._asdict()
-        tensors |= _tensors_of("best", record["best"].pop("network"), backend)
-    for number, finished in enumerate(position.finished):
-        tensors |= _tensors_of(f"finished.{number}", finished, backend)
+        record["best"] = position.best.marks
+        tensors |= _tensors_of("best", position.best.network, backend)
     saved = flatten(with_absolute_paths(settings))
     write_tensors(path, tensors, {"settings": saved, "position": record})
 
@@ -105,13 +103,12 @@ def read_position(path: Path, backend: Backend) -> tuple[Position, Settings]:
     best = None
     if record["best"]:
         best_network = to_device(_network_of("best", tensors), backend)
-        best = Best(best_network, **record["best"])
+        best = Best(best_network, tuple(Mark(*mark) for mark in record["best"]))
     position = Position(
         **{name: record[name] for name in NUMBERS},
         state=State(network, layers_slots),
         tally=Tally(**record["tally"]),
         best=best,
-        finished=tuple(_networks_of("finished", tensors, backend)),
     )
     return position, unflatten(facts["settings"], path)
 

@@ -21,12 +21,11 @@ from mlp_xp.core.job import Job
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.task import Units
-from mlp_xp.core.training import Event, Position
+from mlp_xp.core.training import Event, Position, trajectory
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.options import DataOptions
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.errors import first_difference, quoted
-from mlp_xp.runs.averaging import trajectories
 from mlp_xp.runs.fingerprints import data_crc32
 from mlp_xp.runs.loading import load_run
 from mlp_xp.runs.records import RunError
@@ -96,7 +95,7 @@ class Experiment:
             dataset = load_dataset(
                 settings.data, backend, cache_dir=cache_dir, **options
             )
-        return cls(settings, Job(settings.train, dataset, backend))
+        return cls(settings, Job(settings.train, dataset, backend, settings.networks))
 
     @classmethod
     def from_data(
@@ -121,7 +120,7 @@ class Experiment:
             DatasetError: The data cannot be trained on.
             ConfigError: The data set is too small for the configuration.
         """
-        job = Job(config, dataset, backend)
+        job = Job(config, dataset, backend, networks)
         source = "data_dir"
         if dataset.name in (*DATASETS, UNNAMED):
             source = "dataset"
@@ -177,7 +176,8 @@ class Experiment:
                     "which a run folder cannot store"
                 )
                 raise RunError(fault, remedy="name one")
-        check_memory(self.job.config, self.job.sizes, self.backend)
+        job = self.job
+        check_memory(job.config, job.sizes, job.backend, job.networks)
 
     @contextmanager
     def training(self) -> Iterator[tuple[Self, Iterator[Event]]]:
@@ -190,9 +190,8 @@ class Experiment:
     def events(
         self, start: Position | None = None, *, trained: Network = ()
     ) -> Iterator[Event]:
-        """Yield the events of training, as `trajectories` does."""
-        networks = self.settings.networks
-        return trajectories(self.job, networks, start, trained=trained)
+        """Yield the events of training, as `trajectory` does."""
+        return trajectory(self.job, start, trained=trained)
 
     def on_threads(self, before: int | None) -> Self:
         """Return the experiment on the threads of `choose_threads`.
@@ -220,7 +219,7 @@ class Experiment:
         if path is None:
             return Source()
         try:
-            model = load_run(path)
+            model = load_run(path).joined()
         except RunError as error:
             error.setting = "start_from"
             raise

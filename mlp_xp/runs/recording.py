@@ -19,7 +19,6 @@ from mlp_xp.errors import MlpXpError, quoted
 from mlp_xp.files import FileError, append_line, file_errors, remove, write_whole
 from mlp_xp.runs import _replacing, records
 from mlp_xp.runs._checkpoints import write_model, write_position
-from mlp_xp.runs.averaging import average
 from mlp_xp.runs.experiment import Experiment, Source
 from mlp_xp.runs.fingerprints import row_fingerprints, write_fingerprints
 from mlp_xp.runs.metrics import finite_or_none
@@ -256,21 +255,14 @@ class RunWriter:
         """Write a checkpoint, and the model with the checksum of its training rows.
 
         The model is the best network on the held-out samples, or else the current
-        network. In a run of several networks, it is the average of the finished ones,
-        if there are any. The first checkpoint completes the replacement of an old run.
+        network. The first checkpoint completes the replacement of an old run.
         """
         position, experiment = event.position, self._experiment
-        backend = experiment.backend
-        check_state(position, backend)
-        if event.closing and event.report:
-            network = event.report.model.network
-        elif position.finished:
-            network = average(position.finished, backend)
-        else:
-            network = position.best.network if position.best else position.state.network
+        check_state(experiment.job, position)
+        network = position.best.network if position.best else position.state.network
         # The checkpoint first, so a run with a model but no checkpoint has lost it.
         path = self.path / CHECKPOINT
-        write_position(path, position, experiment.settings, backend)
+        write_position(path, position, experiment.settings, experiment.backend)
         model = experiment.job.model(network)
         write_model(self.path / MODEL, model, self._rows_sha256)
         _replacing.settle(self.path)
@@ -292,8 +284,6 @@ def metrics_record(report: Report) -> dict[str, Any]:
     """
     parts = {"": report, "test": report.test, "validation": report.validation}
     record: dict[str, Any] = {"epoch": report.epoch, "sample": report.sample}
-    if report.network is not None:
-        record = {"network": report.network, **record}
     for metric in records.REPORTED:
         part = parts[metric.part]
         if part is None:

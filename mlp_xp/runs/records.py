@@ -77,7 +77,6 @@ HELD_OUT = ("validation_accuracy", "validation_r2")
 TESTED = ("accuracy", "r2")
 # The fields of a line of metrics.jsonl, and of result.json.
 REPORT_FIELDS = {
-    "network": int | None,
     "epoch": int,
     "sample": int,
     "kept_epoch": int | None,

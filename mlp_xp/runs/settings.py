@@ -53,9 +53,8 @@ class Settings:
     Inputs are prepared as the new data require.
     """
     networks: int = setting(1, least=1, most=100, group="Run")
-    """Train this many networks, one after the other, and average their outputs: the
-    numbers, or the logits of classes and labels. They differ in their seeds. The run
-    then has one network, with this many times the hidden units.
+    """Train this many networks at once, and average their outputs: the numbers, or the
+    logits of classes and labels. They differ in their seeds.
     """
     train: TrainConfig = field(default_factory=TrainConfig)
 
@@ -285,7 +284,7 @@ def check_unchanged(
     now = flatten(with_absolute_paths(wanted))
     may_change = {name for name, each in SETTINGS.items() if each.may_change}
     may_change.update(declared(DataOptions))
-    if saved.train.schedule == "constant" and saved.networks == 1:
+    if saved.train.schedule == "constant":
         may_change.add("epochs")
     for name, value in now.items():
         if name not in may_change and before[name] != value:
@@ -293,7 +292,7 @@ def check_unchanged(
                 f"a resumed run keeps its settings ({before[name]!r}, not {value!r})"
             )
             if name == "epochs":
-                fault += ", unless it has one network and a constant schedule"
+                fault += ", unless it has a constant schedule"
             raise ConfigError(
                 fault,
                 remedy=("leave it out, or start a new run with ", Argument("config")),

@@ -1,7 +1,6 @@
 """Draw losses and scores against the samples seen, for runs and for groups of runs."""
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -44,7 +43,7 @@ class Curves:
     name: str
     """The name in the legend."""
     records: Sequence[Mapping[str, Any]]
-    """The reports as in metrics.jsonl, and the closing report if it is about the last
+    """The reports as in metrics.jsonl, and the closing report if it is about the
     network after its last batch.
     """
     samples: int
@@ -56,21 +55,20 @@ class Curves:
     weighted: bool = False
     """Whether the training loss depends on weights of samples."""
 
-    def networks(self, name: str) -> list[dict[Stage, float]]:
-        """Return the values of a field by their stages, for each network.
+    def values(self, name: str) -> dict[Stage, float]:
+        """Return the values of a field by their stages.
 
         An accuracy is in percent. A report after the first batch of an epoch is left
         out if the epoch before ended with a report. Its training loss would be the loss
         of this batch only.
         """
-        curves: defaultdict[int | None, dict[Stage, float]] = defaultdict(dict)
+        curve: dict[Stage, float] = {}
         for record in self.records:
-            curve = curves[record.get("network")]
             epoch, batch = stage = self._stage_of(record)
             is_close = batch == 0 and (epoch - 1, _LAST) in curve
             if record.get(name) is not None and not is_close:
                 curve[stage] = factor_of(name) * record[name]
-        return list(curves.values())
+        return curve
 
     def _stage_of(self, record: Mapping[str, Any]) -> Stage:
         batch = record["sample"] // self.batch_size
@@ -123,8 +121,7 @@ def draw_bands(
 
     The line is the mean of the runs. The band extends from the lowest run to the
     highest. If the runs of a combination have different lengths, its curve ends with
-    the shortest run. If they have several networks, their first networks have a line
-    and a band.
+    the shortest run.
 
     Args:
         curves: The runs of each combination, by its name.
@@ -147,11 +144,9 @@ def _draw(
     chart = _Chart(runs, wanted, is_single=len(groups) == 1)
     for i, (name, members) in enumerate(groups):
         chart.add(i, text(name), members)
-    has_networks = any(len(run.networks("train_loss")) > 1 for run in runs)
-    lines = "a line for each network" if has_networks else ""
+    lines = ""
     if len(runs) > len(groups):
-        which = " of network 1" if has_networks else ""
-        lines = f"lines: mean over runs{which}, bands: lowest to highest"
+        lines = "lines: mean over runs, bands: lowest to highest"
     chart.losses.set_title("; ".join(filter(None, [title, lines])), fontsize=11)
     return chart.finish()
 
@@ -179,7 +174,7 @@ class _Chart:
         )
         self.kinds = [kind for kind in kinds if wanted is None or kind.name in wanted]
         scores = [kind.name for kind in kinds if not kind.is_loss]
-        self.has_score = any(any(run.networks(name)) for run in runs for name in scores)
+        self.has_score = any(run.values(name) for run in runs for name in scores)
         self.figure = new_figure(8, 6.2 if self.has_score else 3.8)
         rows = 1 + self.has_score
         axes = self.figure.subplots(rows, 1, sharex=True, squeeze=False)
@@ -200,16 +195,11 @@ class _Chart:
             axes = self.losses if kind.is_loss else self.scores
             if self.is_single:
                 look["color"] = COLOUR_OF[kind.role]
-            networks = list(
-                zip(*(run.networks(kind.name) for run in runs), strict=False)
-            )
-            if len(runs) > 1:
-                del networks[1:]  # several bands would hide one another
-            for curves in networks:
-                stages = sorted(set.intersection(*map(set, curves)))
-                if stages:
-                    self._draw_curve(axes, kind, curves, stages, runs[0], look)
-                    line, label = _legend_line(**look), name
+            curves = [run.values(kind.name) for run in runs]
+            stages = sorted(set.intersection(*map(set, curves)))
+            if stages:
+                self._draw_curve(axes, kind, curves, stages, runs[0], look)
+                line, label = _legend_line(**look), name
         self.lines.append(line)
         self.names.append(label)
 

@@ -40,8 +40,8 @@ def read_curves(run: RunFolder) -> plots.Curves:
     if closing and not reports:
         fault = "has no reports, though the run has ended"
         raise RunError(fault, file=run.path / METRICS, remedy="restore the file")
-    # Otherwise it is about the average of several networks, or an earlier network.
-    if closing and "network" not in reports[-1] and "kept_epoch" not in closing:
+    # Otherwise it is about an earlier network.
+    if closing and "kept_epoch" not in closing:
         reports.append(closing)
     options, signature = settings.data_options, record["signature"]
     return plots.Curves(
@@ -178,7 +178,8 @@ def _deformed(
 
 
 def _weights(model: Model, backend: Backend) -> Any:
-    weights, shape = model.network[0].weights, model.signature.input_shape
+    weights = model.joined().network[0].weights
+    shape = model.signature.input_shape
     initial = initial_weights(model)
     return plots.draw_weights(backend.to_numpy(weights), shape, initial=initial)
 

@@ -15,6 +15,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.model import Model
 from mlp_xp.core.signature import Signature, described
+from mlp_xp.core.stack import size_of
 from mlp_xp.core.training import Report
 from mlp_xp.errors import escaped, escaped_lines, more
 from mlp_xp.gradients._report import HEADS, GradientCheck, wrapped
@@ -208,14 +209,16 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _of_model(model: Model) -> dict[str, str]:
-    sizes = [str(layer.weights.shape[0]) for layer in model.network]
-    sizes.append(str(model.network[-1].weights.shape[1]))
+    sizes = [str(layer.weights.shape[-2]) for layer in model.network]
+    sizes.append(str(model.network[-1].weights.shape[-1]))
+    count = size_of(model.network)
+    times = f"{count} x " if count else ""
     activation = model.activation
     if not isinstance(activation, str):
         function = activation.function
         activation = getattr(function, "__name__", repr(function))
     values = {
-        "network": f"{'-'.join(sizes)}, {activation}",
+        "network": f"{times}{'-'.join(sizes)}, {activation}",
         "arrays": f"{model.backend.name}, {model.backend.dtype_name}",
     }
     if model.source:
@@ -247,7 +250,6 @@ def _of_config(config: TrainConfig) -> dict[str, str]:
 def _of_report(report: Report) -> dict[str, str]:
     score_name = report.model.signature.task.score_name
     values: dict[str, Any] = {
-        "network": report.network,
         "epoch": report.epoch,
         "sample": report.sample,
         "loss": loss_text(report.loss, 5),

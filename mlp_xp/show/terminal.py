@@ -13,6 +13,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.signature import Signature, described
+from mlp_xp.core.stack import size_of
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
 from mlp_xp.data.reading import WHOLE
@@ -36,8 +37,8 @@ def describe(settings: Settings, job: Job) -> str:
     config, backend = job.config, job.backend
     sizes = "-".join(map(str, job.sizes))
     parameters = f"{thousands(job.parameters)} parameters"
-    if settings.networks > 1:
-        sizes = f"{settings.networks} x {sizes}"
+    if job.networks > 1:
+        sizes = f"{job.networks} x {sizes}"
         parameters += " each"
     device = backend.device_name or "its default device"
     lines = {
@@ -219,22 +220,23 @@ def is_shown(report: Report, job: Job) -> bool:
     return is_round and has_all_metrics
 
 
-def summary(report: Report, networks: int = 1) -> str:
+def summary(report: Report) -> str:
     """Describe the closing report in one line."""
+    networks = size_of(report.model.network)
     result = "there is no test set"
     if report.test:
         signature = report.model.signature
         noun = f"test {signature.noun}"
         result = presentation_of(signature.task).outcome(report.test, noun)
-        if networks > 1:
+        if networks:
             result = f"the average of {networks} networks: {result}"
-    elif networks == 1 and report.validation is None:
-        # Otherwise this loss is of another network than the kept one or the average.
+    elif report.validation is None:
+        # Otherwise this loss is of another network than the kept one.
         result = f"training loss {loss_text(report.train_loss)}; {result}"
     return f"trained in {report.seconds:.1f} s; {result}"
 
 
-def selected(report: Report, job: Job, networks: int = 1) -> str:
+def selected(report: Report, job: Job) -> str:
     """Describe in one line which network validation selected, for a closing report."""
     signature, result = job.dataset.signature, report.validation
     assert result
@@ -242,9 +244,9 @@ def selected(report: Report, job: Job, networks: int = 1) -> str:
     on = presentation_of(signature.task).of_held_out.format(held_out)
     score = score_text(signature.task.score_name, result.score)
     said = f"{score} {on}, loss {loss_text(result.loss)}"
-    if networks > 1:
-        return f"kept the best network of each training; their average: {said}"
     text = f"kept the network of epoch {report.kept_epoch}: {said}"
+    if job.networks > 1:
+        text = f"kept the best of each network; their average: {said}"
     if report.epoch < job.config.epochs - 1:
         text += f"; stopped early, after epoch {report.epoch}"
     return text
@@ -260,23 +262,16 @@ def progress_bar(console: Console) -> Progress:
 
 
 def watch(
-    events: Iterator[Event],
-    job: Job,
-    console: Console | None = None,
-    networks: int = 1,
+    events: Iterator[Event], job: Job, console: Console | None = None
 ) -> Generator[Event, None, None]:
     """Yield the events, with a progress bar on a terminal or in a notebook."""
     samples, epochs = len(job.rows), job.config.epochs
     with progress_bar(console or plain_console()) as bar:
-        task = bar.add_task("warm-up", total=networks * epochs * samples)
+        task = bar.add_task("warm-up", total=epochs * samples)
         for event in events:
             epoch, sample = event.position.epoch, event.position.sample
-            finished = len(event.position.finished)
             if epoch != WARM_UP_EPOCH:
                 description = f"epoch {epoch}, {epoch + 1} of {epochs}"
-                if networks > 1:
-                    network = f"network {finished + 1} of {networks}"
-                    description = f"{network}, {description}"
-                seen = (finished * epochs + epoch) * samples + sample
+                seen = epoch * samples + sample
                 bar.update(task, completed=seen, description=description)
             yield event
