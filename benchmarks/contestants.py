@@ -178,7 +178,7 @@ class MlpXp(Program):
             stop = start + length * batch_size
             samples = self.order[start:stop].reshape(length, batch_size)
             self.state, losses = self.training.run(self.state, samples, 0)
-            parts.append(losses)
+            parts.append(losses[:, 0])
             start = stop
         return np.concatenate(parts)
 

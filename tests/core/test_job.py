@@ -94,7 +94,7 @@ def test_fitted_biases_predict_the_mean_of_the_rows_to_train_on(task, backend):
         "labels": (flags[job.rows].sum(axis=0) + 0.5) / 73,
         "regression": numbers[job.rows].mean(axis=0),
     }[task]
-    (layer,) = job.initial_network(np.random.RandomState(0))
+    (layer,) = job.initial_network(job.randoms())
     alone = layer._replace(weights=np.zeros_like(layer.weights))
     model = job.model(to_device((alone,), backend))
     predicted = model.predictions(model.read(X[:2]))
@@ -106,7 +106,7 @@ def test_biases_are_fitted_to_classes_of_any_kind_of_integer():
     biases = []
     for kinds in (KINDS, KINDS.astype(np.uint64)):
         job = Job(config, varied(DATASET, train_labels=kinds), open_backend())
-        biases.append(job.initial_network(np.random.RandomState(0))[-1].bias)
+        biases.append(job.initial_network(job.randoms())[-1].bias)
     np.testing.assert_array_equal(*biases)
 
 
@@ -114,7 +114,7 @@ def test_biases_fitted_to_numbers_count_samples_by_their_weights():
     numbers = np.linspace(3.0, 5.0, 90)
     dataset = varied(from_arrays(X, numbers), weights=np.arange(90.0))
     job = Job(replace(CONFIG, fit_bias=True, hidden=()), dataset, open_backend())
-    (layer,) = job.initial_network(np.random.RandomState(0))
+    (layer,) = job.initial_network(job.randoms())
     mean, deviation = job.dataset.signature.units
     expected = np.average(numbers[job.rows], weights=job.rows)
     np.testing.assert_allclose(layer.bias * deviation + mean, [expected], rtol=1e-12)

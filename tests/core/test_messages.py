@@ -52,6 +52,11 @@ def evaluation(inputs, labels=KINDS):
     )
 
 
+def of_networks(*losses):
+    """Return the losses of steps, each a number or a row for several networks."""
+    return np.array(losses).reshape(len(losses), -1)
+
+
 def deforming(X):
     """Return training on deformed images."""
     return training(from_arrays(X, KINDS, task="classes"), settings={"deform": True})
@@ -218,17 +223,23 @@ REFUSED = {
     ],
     DivergenceError: [
         (
-            lambda _: check_losses(np.array([1, np.nan, np.inf]), 3, Chunk(100, 3, 7)),
+            lambda _: check_losses(of_networks(1, np.nan, np.inf), 3, Chunk(100, 3, 7)),
             f"{DIVERGED} loss at sample 107 of epoch 3 is nan; lower the learning rate "
             "or choose another",
         ),
         (
-            lambda _: check_losses(np.array([np.inf, 1]), 0, Chunk(0, 2, 1)),
+            lambda _: check_losses(of_networks(np.inf, 1), 0, Chunk(0, 2, 1)),
             f"{DIVERGED} loss at sample 0 of epoch 0 is inf;",
         ),
         (
-            lambda _: check_losses(np.array([np.nan]), WARM_UP_EPOCH, Chunk(1, 1, 1)),
+            lambda _: check_losses(of_networks(np.nan), WARM_UP_EPOCH, Chunk(1, 1, 1)),
             f"{DIVERGED} loss at sample 1 of the warm-up is nan;",
+        ),
+        (
+            lambda _: check_losses(
+                of_networks([1, 1], [1, np.inf]), 2, Chunk(0, 2, 7), (0, 4)
+            ),
+            f"{DIVERGED} loss at sample 7 of network 5 of epoch 2 is inf;",
         ),
         # A single step: its loss is from before the update, and there is no other.
         (

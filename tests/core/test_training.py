@@ -179,7 +179,7 @@ def test_the_best_network_on_the_held_out_samples_is_kept(monitor):
     best = by_accuracy if monitor == "accuracy" else by_loss
     *_, last = run(replace(HELD_OUT, monitor=monitor))
     accuracies = [accuracy for accuracy, _ in scores]
-    assert last.position.best[1:3] == (accuracies[best], best)
+    assert last.position.best.marks[0][:2] == (accuracies[best], best)
     network, kept = last.report.model.network, reports[best].model.network
     assert_all_equal(arrays_of(network, np.asarray), arrays_of(kept, np.asarray))
     assert last.report.validation == reports[best].validation
@@ -197,12 +197,14 @@ def test_the_best_network_keeps_its_epoch_in_a_run_resumed_on_another_library():
     """There its loss may be rounded to less than where it was found."""
     *_, last, closing = run(HELD_OUT)
     best = last.position.best
-    found = best._replace(loss=best.loss * (1 + 1e-15))
+    (mark,) = best.marks
+    mark = mark._replace(loss=mark.loss * (1 + 1e-15))
+    found = best._replace(marks=(mark,))
     start = last.position._replace(best=found)
     (event,) = run(HELD_OUT, start=start)
-    assert event.report.validation.loss < found.loss
+    assert event.report.validation.loss < mark.loss
     assert best.epoch < event.position.epoch
-    assert event.position.best[1:] == found[1:]
+    assert event.position.best.marks == found.marks
     assert event.report.validation == closing.report.validation
 
 
@@ -272,13 +274,15 @@ def test_a_state_that_is_not_finite_is_told_though_every_loss_is(place, backend)
 
     An infinite second moment of Adam stops its parameter.
     """
-    state = first_state(configuration(optimizer="adam"), (3, 2), backend)
-    check_state(Position(state), backend)
+    config = configuration(optimizer="adam")
+    job = Job(config, on_device(HOST, backend), backend)
+    state = first_state(config, (3, 2), backend)
+    check_state(job, Position(state))
     (layer,) = state.network
     wrong = Layer(backend.asarray(np.full((3, 2), [1.0, np.inf])), layer.bias)
     broken = {"network": (wrong,), "slots": ((layer, wrong),)}[place]
     with pytest.raises(DivergenceError):
-        check_state(Position(state._replace(**{place: broken})), backend)
+        check_state(job, Position(state._replace(**{place: broken})))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from safetensors.numpy import save_file
 
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.core.job import Job
-from mlp_xp.core.training import trajectory
+from mlp_xp.core.stack import stack
+from mlp_xp.core.training import Best, Mark, trajectory
 from mlp_xp.runs._checkpoints import read_position, write_model, write_position
 from mlp_xp.runs._tensors import read_tensors, write_tensors
 from mlp_xp.runs.records import RunError
@@ -99,20 +100,19 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_position_is_read_with_the_best_and_the_finished_networks(tmp_path):
+def test_a_position_is_read_with_the_best_networks(tmp_path):
     path, backend = tmp_path / "checkpoint.safetensors", open_backend()
     config = replace(SETTINGS.train, epochs=3, validation=2)
     events = list(trajectory(Job(config, TINY, backend)))
     early, *_, late = [event.report.model.network for event in events if event.report]
     position = events[-1].position
-    best = position.best._replace(network=early)
-    position = position._replace(best=best, finished=(late, early))
+    marks = (Mark(0.75, 1, 0.5), Mark(0.5, 0, 0.25))
+    position = position._replace(best=Best(stack([early, late]), marks))
 
     write_position(path, position, SETTINGS, backend)
     read, _ = read_position(path, backend)
 
     np.testing.assert_equal(read.best, position.best)
-    np.testing.assert_equal(read.finished, position.finished)
 
 
 @settings(max_examples=100, deadline=None)

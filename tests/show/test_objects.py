@@ -47,7 +47,6 @@ def test_a_report_prints_in_one_line():
     first, *_ = train(CONFIG, TINY)
     assert str(first).startswith("epoch 0, sample 0, loss ")
     assert ", test loss " in str(first)
-    assert str(first._replace(network=2)).startswith("network 2, epoch 0, sample 0, ")
 
 
 def test_a_closing_report_says_which_network_its_results_are_of():

@@ -222,25 +222,6 @@ def test_an_axis_of_r2_ends_at_minus_1_unless_all_are_below(scores, bottom):
     assert axes.get_ylim()[0] == pytest.approx(bottom)
 
 
-def test_networks_have_lines_of_their_own() -> None:
-    """Each network begins with 0 samples."""
-    lengths, reports = (3, 2), []
-    for number, length in enumerate(lengths, 1):
-        for epoch in range(length):
-            loss = number + epoch / 10
-            report = {"network": number, "epoch": epoch, "sample": 300}
-            reports.append({**report, "train_loss": loss, "accuracy": loss / 10})
-    losses, accuracy = panels_of(reports)
-    assert [xy(line) for line in losses.lines] == [
-        ([300, 600, 900], [1, 1.1, 1.2]),
-        ([300, 600], [2, 2.1]),
-    ]
-    first, second = accuracy.lines
-    assert (xy(first)[0], xy(second)[0]) == ([300, 600, 900], [300, 600])
-    assert losses.get_title() == "a; a line for each network"
-    assert legend_of(accuracy) == ["test"]
-
-
 def test_losses_of_different_kinds_are_labelled() -> None:
     runs = [of_numbers(0.5, standardised=True), of_numbers(0.4, weighted=True)]
     labels = ["loss,\nstandardised targets", "loss", "loss, in different units"]

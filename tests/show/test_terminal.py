@@ -16,8 +16,7 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
 from mlp_xp.core.task import Evaluation
-from mlp_xp.core.training import Best, Report, trajectory
-from mlp_xp.runs.averaging import trajectories
+from mlp_xp.core.training import Best, Mark, Report, trajectory
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.numbers import (
     fraction,
@@ -83,7 +82,7 @@ def test_any_report_is_a_row_of_the_headers_width(
 
 def test_held_out_samples_and_the_best_epoch_have_columns_where_there_are_some():
     report = Report(3, 40000, 0.5, 1.0, 0.75, 9000.0, None, Evaluation(0.125, 0.25))
-    best = Best((), 0.99, 2, 0.4)
+    best = Best((), (Mark(0.99, 2, 0.4),))
     row = report_line(
         report._replace(validation=Evaluation(0.5, 0.98765)),
         is_validated=True,
@@ -205,21 +204,21 @@ def test_one_is_singular():
 
 # The end of a training.
 
-ENDED = Report(59, 216, 0.5, 1.25, 0.0589, 9000.0, None)
+MODEL = JOB.model(JOB.initial_network(JOB.randoms()))
+ENDED = Report(59, 216, 0.5, 1.25, 0.0589, 9000.0, MODEL)
 KEPT = Evaluation(0.0308, 0.75, samples=40)
 
 
 @pytest.mark.parametrize(
-    ("report", "networks", "said"),
+    ("report", "said"),
     [
-        (ENDED, 1, "training loss 0.0589; there is no test set"),
-        # the loss is of the last network at its end, not of the kept one or the average
-        (ENDED, 3, "there is no test set"),
-        (ENDED._replace(validation=KEPT), 1, "there is no test set"),
+        (ENDED, "training loss 0.0589; there is no test set"),
+        # the loss is of the last network, not of the kept one
+        (ENDED._replace(validation=KEPT), "there is no test set"),
     ],
 )
-def test_a_training_loss_is_only_told_of_the_network_it_is_of(report, networks, said):
-    assert summary(report, networks) == f"trained in 1.2 s; {said}"
+def test_a_training_loss_is_only_told_of_the_network_it_is_of(report, said):
+    assert summary(report) == f"trained in 1.2 s; {said}"
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -236,12 +235,3 @@ def test_everything_is_passed_on_with_a_bar_on_a_terminal_alone(terminal):
         assert "100%" in said
     else:
         assert said == ""
-
-
-def test_the_bar_of_several_networks_says_which_is_trained():
-    file = io.StringIO()
-    console = Console(file=file, force_terminal=True, width=80)
-    for _ in watch(trajectories(JOB, 2), JOB, console, 2):
-        pass
-    assert "network 2 of 2, epoch 1, 2 of 2" in file.getvalue()
-    assert "100%" in file.getvalue()

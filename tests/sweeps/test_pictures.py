@@ -61,25 +61,22 @@ def test_a_band_ends_with_the_shortest_run_and_one_point_is_visible() -> None:
     )
 
 
-def test_folds_are_averaged_at_the_same_stages_network_by_network() -> None:
-    """One fold has a sample more than the other. Only the first networks have lines."""
+def test_folds_are_averaged_at_the_same_stages() -> None:
+    """One fold has a sample more than the other."""
 
     def fold(samples: int, score: float) -> Curves:
         reports = [
-            {"network": network, "epoch": epoch, "sample": sample, "train_loss": 1.0}
-            for network in (1, 2)
-            for epoch in range(2 * network)
+            {"epoch": epoch, "sample": sample, "train_loss": 1.0, "accuracy": score}
+            for epoch in range(2)
             for sample in (0, samples)
         ]
-        for report in reports:
-            report["accuracy"] = score / report["network"]
         return Curves("a", reports, samples, 32)
 
     folds = {"all runs": [fold(66, 0.4), fold(67, 0.8)]}
     losses, accuracy = draw_bands(folds, score="accuracy", which="all runs").axes
     (line,) = accuracy.lines
     np.testing.assert_allclose(line.get_xydata(), [[32, 60], [66, 60], [132, 60]])
-    what = "lines: mean over runs of network 1, bands: lowest to highest"
+    what = "lines: mean over runs, bands: lowest to highest"
     assert losses.get_title() == f"all runs; {what}"
 
 

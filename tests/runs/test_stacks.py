@@ -1,11 +1,11 @@
-"""Several networks averaged as one: what it computes, and that a run of them resumes.
+"""Runs of several networks: what they are joined to, and that they resume.
 
 Refusals of commands are in test_messages.py.
 """
 
 import warnings
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ import pytest
 import reference
 from data_sets import TINY, on_device, write_samples
 from helpers import (
-    arrays_of,
     assert_same_run,
     killed_at,
     metrics,
@@ -23,15 +22,15 @@ from helpers import (
 )
 from numerics import assert_all_equal
 
-from mlp_xp import TrainConfig, from_arrays, load_run, open_backend, train
+from mlp_xp import TrainConfig, from_arrays, open_backend, train
 from mlp_xp.core.backend import Backend
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.job import Job
 from mlp_xp.core.network import Layer, Network, forward, initial_layers
+from mlp_xp.core.stack import joined, members, stack
+from mlp_xp.core.step import to_device
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.runs.averaging import average
 from mlp_xp.runs.experiment import Experiment
-from mlp_xp.runs.recording import open_training
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.gallery import read_curves
@@ -69,22 +68,21 @@ def test_the_outputs_are_the_means_of_the_outputs(hidden, backend_of_each_dtype)
     random = np.random.RandomState(1)
     networks = []
     for _ in range(count):
-        layers = []
-        for weights, bias in initial_layers(sizes, random, "he"):
-            arrays = weights, random.standard_normal(bias.shape)
-            placed = (backend.asarray(array, backend.dtype) for array in arrays)
-            layers.append(Layer(*placed))
-        networks.append(tuple(layers))
+        layers = initial_layers(sizes, random, "he")
+        networks.append(
+            tuple(Layer(w, random.standard_normal(b.shape)) for w, b in layers)
+        )
+    several = to_device(stack(networks), backend)
     x = backend.asarray(random.standard_normal((9, 7)), backend.dtype)
-    joined = average(networks, backend)
+    one = joined(several, backend)
     wide = (7, *(count * units for units in hidden), 2)
-    assert [tuple(layer.weights.shape) for layer in joined] == [*pairwise(wide)]
-    logits, _ = forward(joined, x, [ACTIVATIONS["relu"]] * len(hidden), xp=backend.xp)
+    assert [tuple(layer.weights.shape) for layer in one] == [*pairwise(wide)]
+    logits, _ = forward(one, x, [ACTIVATIONS["relu"]] * len(hidden), xp=backend.xp)
     found, x = backend.to_numpy(logits), backend.to_numpy(x)
-    members = [on_host(network, backend) for network in networks]
-    expected = np.mean([reference.outputs(each, x, "relu") for each in members], axis=0)
+    each = [on_host(network, backend) for network in members(several)]
+    expected = np.mean([reference.outputs(one, x, "relu") for one in each], axis=0)
     sums = []
-    for member in members:
+    for member in each:
         absolute = [[abs(array) for array in layer] for layer in member]
         sums.append(reference.outputs(absolute, abs(x), "relu"))
     roundings = sum(count * units + 2 for units in sizes[:-1])
@@ -92,31 +90,30 @@ def test_the_outputs_are_the_means_of_the_outputs(hidden, backend_of_each_dtype)
     assert (abs(found - expected) <= 2 * roundings * eps * np.mean(sums, axis=0)).all()
 
 
-def of_seed(seed: int, backend: Backend) -> list:
-    """Return the reports of a network alone."""
-    return [*train(replace(CONFIG, seed=seed), on_device(TINY, backend), backend)]
+def test_networks_begin_as_those_of_their_seeds(backend: Backend):
+    """test_stack.py shows that they continue so."""
+    job = Job(CONFIG, on_device(TINY, backend), backend, networks=3)
+    found = members(job.initial_network(job.randoms()))
+    for seed, network in zip(SEEDS, found, strict=True):
+        alone = Job(replace(CONFIG, seed=seed), job.dataset, backend)
+        expected = alone.initial_network(alone.randoms())
+        assert_all_equal(sum(network, ()), sum(expected, ()))
 
 
-def test_networks_are_those_of_their_seeds_and_the_end_is_about_their_average(
-    backend: Backend, tmp_path
-):
-    dataset, to_numpy = on_device(TINY, backend), backend.to_numpy
-    *reports, last = train(CONFIG, dataset, backend, networks=3)
-    members = []
-    for number, seed in enumerate(SEEDS, 1):
-        *alone, end = of_seed(seed, backend)
-        mine = [report for report in reports if report.network == number]
-        assert [each[:3] for each in mine] == [each[:3] for each in alone]
-        assert [each.validation for each in mine] == [each.validation for each in alone]
-        members.append(end.model)
-    assert len(reports) == sum(report.network in (1, 2, 3) for report in reports)
-    assert last.network is None
-    expected = average([model.network for model in members], backend)
-    found = last.model.network
-    assert_all_equal(arrays_of(found, to_numpy), arrays_of(expected, to_numpy))
-    assert last.test == last.model.evaluate(dataset.test.inputs, dataset.test.labels)
+def test_reports_are_about_the_mean_of_the_outputs(backend: Backend):
+    dataset = on_device(TINY, backend)
     held_out = dataset.train.inputs[160:, ...], dataset.train.labels[160:, ...]
-    assert last.validation == last.model.evaluate(*held_out)
+    test = dataset.test.inputs, dataset.test.labels
+    count = 0
+    for report in train(CONFIG, dataset, backend, networks=3):
+        one = report.model.joined()
+        for found, samples in ((report.test, test), (report.validation, held_out)):
+            if found:
+                count += 1
+                expected = one.evaluate(*samples)
+                assert found.accuracy == expected.accuracy
+                np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-12)
+    assert count == 7 + 3
 
 
 def test_all_networks_hold_out_the_same_rows():
@@ -135,7 +132,7 @@ SETTINGS = Settings(networks=3, train=replace(CONFIG, checkpoint_every=70))
 
 
 def experiment() -> Experiment:
-    return Experiment(SETTINGS, Job(SETTINGS.train, TINY, open_backend()))
+    return Experiment(SETTINGS, Job(SETTINGS.train, TINY, open_backend(), networks=3))
 
 
 @pytest.fixture(scope="module")
@@ -167,45 +164,16 @@ def test_a_run_killed_anywhere_and_resumed_ends_in_the_same_bits(whole, tmp_path
             assert not [*(tmp_path / name).glob(".*")]
 
 
-def test_a_run_stopped_between_networks_or_before_the_average_resumes(whole, tmp_path):
-    """Stop as a signal does, at the last event of a network or the next event."""
-    with experiment().training() as (_, events):
-        numbers = [len(event.position.finished) for event in events]
-    first, last = numbers.index(1), len(numbers)
-    for stop in (first, first + 1, last - 1, last):
-        folder = RunFolder(tmp_path / str(stop))
-        training = open_training(folder, experiment, save_now=lambda: True)
-        with training as (_, events):
-            for _ in islice(events, stop):
-                pass
-        record_run(folder.path, SETTINGS, TINY, open_backend())
-        assert_same_run(folder.path, whole)
-
-
-def test_an_unfinished_run_has_the_average_of_its_finished_networks(whole, tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    with open_training(folder, experiment) as (_, events):
-        for event in events:
-            if len(event.position.finished) == 2 and event.checkpoint:
-                break
-    expected = average(event.position.finished, open_backend())
-    assert_all_equal(sum(load_run(folder.path).network, ()), sum(expected, ()))
-
-
-def test_curves_show_each_network(whole):
-    """Each network begins at sample 0, and has a curve of its own."""
+def test_curves_show_the_average(whole):
     curves = read_curves(RunFolder(whole))
-    expected = [{}, {}, {}]
+    expected = {}
     places = {(0, 0): 10, (0, 90): 100, (0, 160): 160, (1, 90): 260, (1, 160): 320}
     for record in metrics(whole):
         place = places.get((record["epoch"], record["sample"]))
         if place:
-            expected[record["network"] - 1][place] = record["test_loss"]
-    drawn = [
-        {curves.place_of(stage): loss for stage, loss in network.items()}
-        for network in curves.networks("test_loss")
-    ]
-    assert drawn == expected
+            expected[place] = record["test_loss"]
+    drawn = curves.values("test_loss")
+    assert {curves.place_of(stage): loss for stage, loss in drawn.items()} == expected
 
 
 @pytest.mark.needs("polars")
@@ -218,8 +186,6 @@ def test_a_table_by_the_command_line(tmp_path, eighty_columns):
     out = output_of(command, data_dir=table, run_dir=run)
     lines = out.splitlines()
     assert lines[0].startswith("network  2 x 2-6-2, relu, 32 parameters")
-    title = lines.index("network 2 of 2")
-    assert lines[title + 1].split()[:2] == ["0", "58"]
     record = result(run)
     share = f"{100 * record['accuracy']:.2f} % of 16 test samples right"
     assert f"the average of 2 networks: {share}" in out
