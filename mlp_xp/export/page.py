@@ -67,7 +67,7 @@ def _check_size(size: int) -> None:
             f"a page would have {size / 1e6:.1f} MB, more than the "
             f"{LARGEST / 1e6:.0f} that a browser opens at once"
         )
-        raise MlpXpError(fault, remedy="train a network with fewer units")
+        raise MlpXpError(fault, remedy="train fewer networks, or fewer units")
 
 
 def write_page(

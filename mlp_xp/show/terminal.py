@@ -246,7 +246,7 @@ def selected(report: Report, job: Job) -> str:
     said = f"{score} {on}, loss {loss_text(result.loss)}"
     text = f"kept the network of epoch {report.kept_epoch}: {said}"
     if job.networks > 1:
-        text = f"kept the best of each network; their average: {said}"
+        text = f"kept each network at its best epoch; their average: {said}"
     if report.epoch < job.config.epochs - 1:
         text += f"; stopped early, after epoch {report.epoch}"
     return text
