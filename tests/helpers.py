@@ -300,7 +300,8 @@ def record_run(
 ) -> None:
     """Train in a folder, as the command does."""
     existing = Existing.OVERWRITE if overwrite else Existing.RESUME
-    experiment = Experiment(settings, Job(settings.train, dataset, backend))
+    job = Job(settings.train, dataset, backend, settings.networks)
+    experiment = Experiment(settings, job)
     run = RunFolder(folder)
     training = open_training(run, lambda: experiment, existing=existing)
     with training as (_, events):

@@ -1,5 +1,6 @@
 """A stack of networks: each network is trained as it would be alone."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from mlp_xp import TrainConfig, from_arrays
 from mlp_xp.core.job import Job
 from mlp_xp.core.network import Network
 from mlp_xp.core.stack import member_seed, members
-from mlp_xp.core.training import Event, in_training, trajectory
+from mlp_xp.core.training import DivergenceError, Event, in_training, trajectory
 
 NETWORKS = 3
 ROWS, FEATURES, HELD_OUT = 70, 6, 15
@@ -74,18 +75,29 @@ CASES = {
         False,
     ),
     "stopping": (
-        {"optimizer": "adam", "learning_rate": 0.03, "patience": 2, "epochs": 60},
+        {
+            "optimizer": "adam",
+            "learning_rate": 0.03,
+            "patience": 2,
+            "epochs": 60,
+            "seed": 2**32 - 3,
+        },
         "classes",
         False,
     ),
 }
+
+QUICK = ["adamw", "stopping"]
+OTHERS = [
+    pytest.param(case, marks=pytest.mark.slow) for case in CASES if case not in QUICK
+]
 
 
 def make_job(case: str, backend, networks: int = NETWORKS, **changes) -> Job:
     settings, task, has_weights = CASES[case]
     weights = np.linspace(0.5, 2, ROWS) if has_weights else None
     dataset = from_arrays(X, LABELS[task], task=task, sample_weight=weights)
-    config = replace(CONFIG, **settings, **changes)
+    config = replace(CONFIG, **{**settings, **changes})
     return Job(config, on_device(dataset, backend), backend, networks)
 
 
@@ -107,8 +119,7 @@ def ends_of_epochs(job: Job) -> Iterator[Event]:
     return (event for event in trajectory(job) if event.report)
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*QUICK, *OTHERS])
 def test_each_network_is_trained_as_alone(case, backend):
     """Compare the weights after each report, and the results at the end.
 
@@ -152,3 +163,23 @@ def test_each_network_is_trained_as_alone(case, backend):
             assert_near(history[step], weights, tolerance)
     lengths = {len(history) for history in histories}
     assert (len(lengths) > 1) == (case == "stopping"), "networks end at their own time"
+
+
+def place_of_divergence(job: Job) -> tuple[int, int, str]:
+    """Return the epoch, the sample and the message."""
+    with pytest.raises(DivergenceError) as caught:
+        for _ in trajectory(job):
+            pass
+    said = str(caught.value)
+    sample, epoch = re.search(r"sample (\d+) .*of epoch (\d+)", said).groups()
+    return int(epoch), int(sample), said
+
+
+def test_the_first_network_to_diverge_is_named(backend):
+    """The whole run fails, where this network alone fails."""
+    job = make_job("clipping", backend, clip_norm=0, learning_rate=10.0)
+    places = [place_of_divergence(alone(job, number)) for number in (1, 2)]
+    assert [place[:2] for place in places] == [(0, 32), (0, 24)]
+    epoch, sample, said = place_of_divergence(job)
+    assert (epoch, sample) == (0, 24)
+    assert "of network 3 " in said

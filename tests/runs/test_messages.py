@@ -287,7 +287,6 @@ REFUSED_CALLS = [
     # each step depends on it
     (lambda: resume(epochs=9), ConfigError, "epochs: ... (5, not 9)"),
     (lambda: resume_several(networks=4), ConfigError, "networks: ... (3, not 4)"),
-    (lambda: resume_several(epochs=9), ConfigError, "(5, not 9), unless it has one"),
     (
         lambda: train_in(None, named("ac"), start_from="ab"),
         RunError,

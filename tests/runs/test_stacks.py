@@ -29,8 +29,8 @@ from mlp_xp.core.job import Job
 from mlp_xp.core.network import Layer, Network, forward, initial_layers
 from mlp_xp.core.stack import joined, members, stack
 from mlp_xp.core.step import to_device
+from mlp_xp.core.training import trajectory
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.runs.experiment import Experiment
 from mlp_xp.runs.run_folder import RunFolder
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.gallery import read_curves
@@ -131,10 +131,6 @@ def test_all_networks_hold_out_the_same_rows():
 SETTINGS = Settings(networks=3, train=replace(CONFIG, checkpoint_every=70))
 
 
-def experiment() -> Experiment:
-    return Experiment(SETTINGS, Job(SETTINGS.train, TINY, open_backend(), networks=3))
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """A run of three networks."""
@@ -162,6 +158,24 @@ def test_a_run_killed_anywhere_and_resumed_ends_in_the_same_bits(whole, tmp_path
                 record(tmp_path / name)
                 assert_same_run(tmp_path / name, whole)
             assert not [*(tmp_path / name).glob(".*")]
+
+
+def test_networks_that_left_the_stack_are_resumed_and_trained_longer(tmp_path):
+    """With patience, networks end at different epochs, one after the first four."""
+    config = replace(
+        SETTINGS.train, epochs=24, patience=1, learning_rate=0.2, checkpoint_every=0
+    )
+    settings, backend = replace(SETTINGS, train=config), open_backend()
+    shorter = replace(settings, train=replace(config, epochs=4))
+    for name in ("whole", "longer"):
+        first = settings if name == "whole" else shorter
+        record_run(tmp_path / name, first, TINY, backend)
+    record_run(tmp_path / "longer", settings, TINY, backend)
+    assert_same_run(tmp_path / "longer", tmp_path / "whole")
+    job, sizes = Job(config, TINY, backend, 3), set()
+    for event in trajectory(job):
+        sizes.add(len(members(event.position.state.network)))
+    assert sizes == {1, 2, 3}
 
 
 def test_curves_show_the_average(whole):

@@ -234,6 +234,7 @@ CHOICES: dict[str, list[Any]] = {
     "checkpoint_every": [0, 31, 70, 110],
     "warm_up_steps": [0, 10],
     "seed": [*range(100)],
+    "networks": [1, 1, 3],
 }
 
 
