@@ -105,8 +105,8 @@ class ProgramTracer(Tracer):
     def call(self, call: LibraryCall) -> Any:
         """See `Tracer.call`. Questions of the library itself are not answered."""
         tracer = active()
-        # An array or a namespace may be left from an earlier run.
-        if tracer is not self and tracer is not None:
+        # An array or a namespace may be of another run, of this library or another.
+        if tracer not in (self, None) and tracer.library.xp is self.library.xp:
             return tracer.call(call)
         if self.is_over:
             return call.untraced()

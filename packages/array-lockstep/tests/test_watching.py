@@ -31,6 +31,20 @@ def test_code_with_arrays_of_its_own_is_watched(library):
     assert seen.run.operations > 5
 
 
+@pytest.mark.needs("torch", "array_api_strict")
+def test_two_libraries_in_one_thread_have_findings_of_their_own():
+    with watch("torch") as one, watch("array-api-strict") as two:
+        x, y = one.xp.asarray([1.0, 4.0]), two.xp.asarray([1.0, 4.0])
+        assert array_namespace(x) == one.xp
+        assert array_namespace(y) == two.xp
+        standardise(x)
+        bool(standardise(standardise(y))[0] < 0)
+    assert one.run.operations == 5  # asarray, mean, -, std, /
+    assert two.run.operations == 11
+    assert one.run.syncs == []
+    assert [each.name for each in two.run.syncs] == ["bool"]
+
+
 def waits(then=lambda: None):
     with assert_watched("numpy") as seen:
         bool(seen.xp.asarray(1.0))
