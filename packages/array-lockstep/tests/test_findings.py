@@ -102,6 +102,22 @@ def test_default_dtypes_of_floats_do_not_differ():
     assert found.place.text == "def narrow(x: Any) -> Any:"
 
 
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("library", ["torch", "numpy"])
+@pytest.mark.parametrize(
+    ("of_torch", "of_others"),
+    [("float32", "float64"), ("float64", "float32"), ("int32", "int64")],
+)
+def test_dtypes_that_the_program_chooses_differ(of_torch, of_others, library):
+    def program(x: Any) -> Any:
+        xp = array_namespace(x)
+        dtype = of_torch if "torch" in xp.__name__ else of_others
+        return xp.astype(x, getattr(xp, dtype))
+
+    found = lockstep(program, (HOST.astype("float32"),), library=library).differs
+    assert bool(found) == (library == "torch")
+
+
 @each_library
 def test_conversions_that_the_program_asks_for_are_no_upcasts(library):
     def program(x: Any) -> Any:
