@@ -229,7 +229,7 @@ def lockstep(
             an array namespace.
         device: The library's own name of a device, by default its default device.
         reproducers: A folder for a script that shows the first deviation with only
-            NumPy and the library.
+            NumPy and the library. Earlier scripts stay.
 
     Returns:
         The findings. `print` shows the verdict in the first line.
@@ -252,6 +252,8 @@ def lockstep(
     """
     check_type(args, Sequence, "args", "give a tuple, as in (x,)")
     check_type(kwargs, Mapping | None, "kwargs", "give a dictionary")
+    if reproducers and Path(reproducers).exists() and not Path(reproducers).is_dir():
+        raise LockstepError(f"{reproducers} is no folder; name another")
     _load(library)
 
     def run() -> Run:

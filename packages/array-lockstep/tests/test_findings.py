@@ -297,6 +297,9 @@ def waits(x):
 
 def program():
     return waits, (np.ones(3),)
+
+def other():
+    return np.negative, (np.ones(3),)
 """
 
 
@@ -328,6 +331,16 @@ def test_the_command_prints_json(command_in, capsys):
     assert command_in("", "--format", "json") == 0
     (sync,) = json.loads(capsys.readouterr().out)["syncs"]
     assert (sync["file"], sync["line"]) == ("own_program.py", 5)
+
+
+def test_the_command_names_the_program_of_each_line(command_in, capsys):
+    assert command_in("", "--format", "text") == 0
+    assert capsys.readouterr().out.startswith("numpy ")
+    names = ["own_program:program", "own_program:other"]
+    command.main([*names, "--format", "json", "--backends", "numpy"])
+    runs = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [run["program"] for run in runs] == names
+    assert [run["verdict"].partition(" ")[0] for run in runs] == names
 
 
 def test_the_command_checks_expected_findings(command_in, capsys):

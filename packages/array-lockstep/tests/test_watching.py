@@ -126,3 +126,32 @@ def test_findings_of_tests_are_asserted_and_allowed(run_tests, words):
     assert "nothing in syncs matches 'fit' any more" in shown
     assert run_tests(more, "-k", "clean", *words)[0] == 0, "no whole run"
     assert run_tests(more, "test_code.py", *words)[0] == 0
+
+
+LATE = """
+import pytest
+from code_under_test import root
+
+@pytest.fixture
+def xp(lockstep_xp):
+    return lockstep_xp("numpy")
+
+@pytest.fixture
+def used(xp):
+    yield xp.asarray([4.0])
+    root(xp.asarray([4.0]))
+
+def test_root(used):
+    pass
+
+def test_that_fails(used):
+    assert False
+"""
+
+
+def test_findings_of_fixtures_at_their_end_are_asserted(run_tests, pytester):
+    pytester.makepyfile(test_code=LATE)
+    code, shown, outcomes = run_tests("")
+    assert (code, outcomes) == (1, {"passed": 1, "failed": 1, "errors": 1})
+    assert ": wait for a value: bool(array); at code_under_test.py:5" in shown
+    assert run_tests(ALLOWED, "-k", "root")[::2] == (0, {"passed": 1, "deselected": 1})
