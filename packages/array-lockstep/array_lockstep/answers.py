@@ -205,16 +205,17 @@ def traced_namespace(helpers: str, *xs: Any, **kwargs: Any) -> Any:
         return xp
     # An array knows its tracer, also in a thread that the program did not start, and
     # beside the arrays of another library.
-    of_arrays = (x._tracer for x in xs if type(type(x)) is Kind)
-    tracer = next((each for each in of_arrays if not each.is_over), None)
-    if tracer is not None:
-        return tracer.answer(xp)
+    of_arrays = [x._tracer for x in xs if type(type(x)) is Kind]
+    running = [tracer for tracer in of_arrays if not tracer.is_over]
+    if running:
+        return running[0].answer(xp)
     tracer = active()
     # A function that escaped the trace returns the library's own arrays, and an array
     # of an earlier run is traced. Operations with these are traced too.
-    if tracer is not None and any(_is_of(x, tracer) for x in xs):
-        return tracer.answer(xp)
-    return xp
+    if tracer is None:
+        return xp
+    of_library = [x for x in xs if _is_of(x, tracer)]
+    return tracer.answer(xp) if of_library else xp
 
 
 def _is_of(x: Any, tracer: Tracer) -> bool:
