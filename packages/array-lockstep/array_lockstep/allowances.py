@@ -120,6 +120,6 @@ def refuse_unexpected(run: Run, allowances: Allowances) -> None:
     for kind in FINDINGS:
         for record in run.findings(kind):
             if not allowances.allow(kind, record):
-                lines.append(f"{run.library}: {WORDS[kind]}: {record}")
+                lines.append(f"{run.title}: {WORDS[kind]}: {record}")
     if lines:
         raise AssertionError("\n".join([*lines, "", str(run)])) from run.exception

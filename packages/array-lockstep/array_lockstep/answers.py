@@ -33,6 +33,7 @@ from array_lockstep.tracer import (
     LibraryCall,
     Namespace,
     Traced,
+    Tracer,
     call_ufunc,
     call_wrap,
     calls_library,
@@ -202,17 +203,24 @@ def traced_namespace(helpers: str, *xs: Any, **kwargs: Any) -> Any:
     # A function of the library itself asks about its own arrays.
     if calls_library.get() or type(xp) is Namespace:
         return xp
+    # An array knows its tracer, also in a thread that the program did not start, and
+    # beside the arrays of another library.
+    of_arrays = [x._tracer for x in xs if type(type(x)) is Kind]
+    running = [tracer for tracer in of_arrays if not tracer.is_over]
+    if running:
+        return running[0].answer(xp)
     tracer = active()
-    traced = [x for x in xs if type(type(x)) is Kind]
-    if tracer is None:  # a thread that the program did not start
-        running = (x._tracer for x in traced if not x._tracer.is_over)
-        tracer = next(running, None)
-        if tracer is None:
-            return xp
-    # A function that escaped the trace returns the library's own arrays. Operations
-    # with these are traced too.
-    is_of_library = traced or any(type(x) in tracer.kinds for x in xs)
-    return tracer.answer(xp) if is_of_library else xp
+    # A function that escaped the trace returns the library's own arrays, and an array
+    # of an earlier run is traced. Operations with these are traced too.
+    if tracer is None:
+        return xp
+    of_library = [x for x in xs if _is_of(x, tracer)]
+    return tracer.answer(xp) if of_library else xp
+
+
+def _is_of(x: Any, tracer: Tracer) -> bool:
+    """Return whether an array is of the library under trace."""
+    return (type(x).own if type(type(x)) is Kind else type(x)) in tracer.kinds
 
 
 def copies_of_compat() -> list[ModuleType]:

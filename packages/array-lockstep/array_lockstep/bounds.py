@@ -141,8 +141,8 @@ class Bound(NamedTuple):
     scale: np.ndarray
     factor: float
     """The bound in eps of the scale."""
-    underflows: float = 1
-    """The number of terms that may underflow."""
+    underflows: Any = 1
+    """The number of terms that may underflow, or how much they grow, of each element."""
     alternative: Any = 0.0
     """The difference of another right result from the reference, or 0."""
     axes: tuple[int, ...] = ()
@@ -164,7 +164,7 @@ class Reference(NamedTuple):
         scale, factor, underflows, alternative, axes = self.bound
         with np.errstate(all="ignore"):
             is_small = np.abs(self.value) < self.tiny
-            count = np.where(is_small, max(1, underflows), underflows)
+            count = np.where(is_small, np.maximum(1, underflows), underflows)
             underflow = count * self.tiny
             within = self.eps * factor * scale
             if axes:  # if the norm is too large, one of n elements exceeds this

@@ -36,6 +36,7 @@ def _run(options: argparse.Namespace) -> int:
                 device=options.device,
                 reproducers=options.report_dir,
             )
+            run.program = program if len(options.programs) > 1 else ""
             print(FORMATS[options.format](run), flush=True)
             codes.append(_code_of(run, allowances))
     if allowances is not None:

@@ -26,7 +26,7 @@ def _annotations(run: Run) -> Iterator[str]:
         level = "error" if kind in ("deviations", "error") else "warning"
         if kind not in ("conversions", "unjudged"):
             for record in run.findings(kind):
-                title = _escaped(f"{run.library}: {words}")
+                title = _escaped(f"{run.title}: {words}")
                 message = _escaped(f"{record.call} {record.detail}".rstrip())
                 where = f"file={_file_of(record)},line={record.place.line}"
                 yield f"::{level} {where},title={title}::{message}"

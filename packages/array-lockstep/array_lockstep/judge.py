@@ -193,9 +193,11 @@ def _judge_results(operation: Operation, expected: Any) -> Verdict:
 def _judge_single(operation: Operation, expected: np.ndarray) -> Verdict:
     name, args, kwargs = operation.name, operation.args, operation.kwargs
     dtype = operation.result.dtype
-    is_default = name in CREATION and kwargs.get("dtype") is None
-    is_default = is_default and not _has_array(args)
-    if is_default and dtype.kind == expected.dtype.kind:
+    if (
+        has_own_dtype(operation)
+        and name in CREATION
+        and dtype.kind == expected.dtype.kind
+    ):
         operation = operation._replace(kwargs={**kwargs, "dtype": dtype})
         expected = numpy_result(operation)
     match name:
@@ -208,6 +210,13 @@ def _judge_single(operation: Operation, expected: np.ndarray) -> Verdict:
         case "astype":
             _refuse_beyond(args[0], dtype)
     return judge_array(operation, expected)
+
+
+def has_own_dtype(operation: Operation) -> bool:
+    """Return whether the standard leaves the dtype of a result to the library."""
+    name, is_given = operation.name, operation.kwargs.get("dtype") is not None
+    is_default = name in CREATION and not (is_given or _has_array(operation.args))
+    return is_default or name in ANY_INTEGER
 
 
 def _judge_sort(operation: Operation, expected: np.ndarray) -> Verdict:

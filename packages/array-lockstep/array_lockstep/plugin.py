@@ -1,9 +1,10 @@
 """Fixtures for pytest: `pytest_plugins = ["array_lockstep.plugin"]` in `conftest.py`.
 
-The fixture `lockstep_xp` opens a library and returns its traced namespace. After the
-test function, the findings are asserted. Expected findings are those of the table
-`tool.array-lockstep.allow` in `pyproject.toml`. A word of the table that matches
-nothing fails a whole run: without failures, of folders, with no test deselected.
+The fixture `lockstep_xp` opens a library and returns its traced namespace. The findings
+are asserted after the test function, and again after the fixtures that use it. Expected
+findings are those of the table `tool.array-lockstep.allow` in `pyproject.toml`. A word
+of the table that matches nothing fails a whole run: without failures, of folders, with
+no test deselected.
 
 From the call of `lockstep_xp` to the end of the test's fixtures, pytest itself runs
 with the replaced functions of Python: see `running`. They answer as before for anything
@@ -47,6 +48,7 @@ class _OfTests(Allowances):
 
 _SESSION = pytest.StashKey[_Session]()
 _WATCHES = pytest.StashKey[list[Watch]]()
+_IS_CLEAN = pytest.StashKey[bool]()
 _OUTPUT = "array_lockstep"
 
 
@@ -74,18 +76,28 @@ def lockstep_xp(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
             return seen.xp
 
         yield open_namespace
+        if request.node.stash.get(_IS_CLEAN, False):  # what fixtures found since then
+            _refuse(request.node)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Assert the findings after the test function, unless it failed."""
     __tracebackhide__ = True
+    item.stash[_IS_CLEAN] = False
     result = yield
+    _refuse(item)
+    item.stash[_IS_CLEAN] = True
+    return result
+
+
+def _refuse(item: Any) -> None:
+    """Raise AssertionError if a test has findings that are not expected."""
+    __tracebackhide__ = True
     session = item.config.stash[_SESSION]
     for seen in item.stash.get(_WATCHES, []):
         session.is_used = True
         refuse_unexpected(seen.run, _OfTests(session.allowances, item.path))
-    return result
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import CodeType, MappingProxyType
 from typing import Any
@@ -19,7 +19,7 @@ from array_lockstep.allowances import Allow, Allowances, refuse_unexpected
 from array_lockstep.answers import class_of, copies_of_compat, replacements
 from array_lockstep.bounds import Bound, Reference, Verdict
 from array_lockstep.errors import LockstepError, check_type, kind_of, one_line
-from array_lockstep.judge import mismatch
+from array_lockstep.judge import has_own_dtype, mismatch
 from array_lockstep.libraries import KNOWN, Library, find, open_library
 from array_lockstep.operations import Operation
 from array_lockstep.operators import SYMBOLS
@@ -64,6 +64,8 @@ class ProgramTracer(Tracer):
         self.records: dict[str, dict[tuple[str, Place], Record]] = {}
         self.judged = 0
         """The number of judged operations."""
+        self.chosen: set[np.dtype[Any]] = set()
+        """Dtypes of results that the standard leaves to the library."""
         zero = library.xp.asarray(0.0)
         self._kind = type(zero)
         self.names_another = _is_another(library.xp, zero)  # type: ignore[misc]
@@ -105,8 +107,8 @@ class ProgramTracer(Tracer):
     def call(self, call: LibraryCall) -> Any:
         """See `Tracer.call`. Questions of the library itself are not answered."""
         tracer = active()
-        # An array or a namespace may be left from an earlier run.
-        if tracer is not self and tracer is not None:
+        # An array or a namespace may be of another run, of this library or another.
+        if tracer not in (self, None) and tracer.library.xp is self.library.xp:
             return tracer.call(call)
         if self.is_over:
             return call.untraced()
@@ -155,6 +157,9 @@ class ProgramTracer(Tracer):
 
     def _add(self, operation: Operation) -> None:
         super()._add(operation)
+        if has_own_dtype(operation):
+            parts = [x for x in operation.results if isinstance(x, np.ndarray)]
+            self.chosen |= {x.real.dtype for x in parts}
         verdict, record = operation.verdict, record_of(operation)
         if verdict.unjudged:
             kind = "outside" if verdict.outside else "unjudged"
@@ -224,7 +229,7 @@ def lockstep(
             an array namespace.
         device: The library's own name of a device, by default its default device.
         reproducers: A folder for a script that shows the first deviation with only
-            NumPy and the library.
+            NumPy and the library. Earlier scripts stay.
 
     Returns:
         The findings. `print` shows the verdict in the first line.
@@ -247,6 +252,8 @@ def lockstep(
     """
     check_type(args, Sequence, "args", "give a tuple, as in (x,)")
     check_type(kwargs, Mapping | None, "kwargs", "give a dictionary")
+    if reproducers and Path(reproducers).exists() and not Path(reproducers).is_dir():
+        raise LockstepError(f"{reproducers} is no folder; name another")
     _load(library)
 
     def run() -> Run:
@@ -289,7 +296,7 @@ def run_under(
     tracer.add_findings(run)
     if run.error is None:
         run.result = map_tree(unwrapped, result)
-        run.end, is_fault = _compare_ends(own_function, own_args, run.result, library)
+        run.end, is_fault = _compare_ends(own_function, own_args, run.result, tracer)
         if is_fault:
             end = place_of(tracer.program) if tracer.program else Place()
             run.differs.append(Record("result", run.end, end))
@@ -417,10 +424,10 @@ def _error_record(
 
 
 def _compare_ends(
-    function: Callable[..., Any], args: Any, result: Any, library: Library
+    function: Callable[..., Any], args: Any, result: Any, tracer: ProgramTracer
 ) -> tuple[str, bool]:
     """Say how far a result lies from NumPy's whole run, and whether it is wrong."""
-    positional, named = args
+    library, (positional, named) = tracer.library, args
     try:
         with quiet, np.errstate(all="ignore"):
             expected = run_traced(None, lambda: function(*positional, **named))
@@ -433,14 +440,13 @@ def _compare_ends(
     given = [x.dtype for x in leaves(args) if isinstance(x, np.ndarray)]
     floats = [np.finfo(dtype).eps for dtype in given if dtype.kind in "fc"]
     eps = float(max(floats, default=0.0))
-    default = library.to_numpy(library.xp.asarray(0.0)).dtype
     largest, skipped = 0.0, 0
     for path, x in got.items():
         y = wanted[path]
         if x is None or y is None:
             skipped += 1
             continue
-        fault, distance = _distance(x, y, eps, default)
+        fault, distance = _distance(x, y, eps, tracer.chosen)
         if fault:
             return fault, True
         largest = max(largest, distance)
@@ -474,25 +480,21 @@ def _dtypes(tree: Any) -> set[str]:
 
 @np.errstate(all="ignore")
 def _distance(
-    got: np.ndarray, wanted: np.ndarray, eps: float, default: Any
+    got: np.ndarray, wanted: np.ndarray, eps: float, chosen: Set[np.dtype[Any]]
 ) -> tuple[str, float]:
     """Return a fault in words, or the distance in eps of the largest element.
 
-    The unit is `eps` or, if it is larger, the eps of the results. `default` is the
-    library's default dtype of floats.
+    The unit is `eps` or, if it is larger, the eps of the results. Dtypes in `chosen`
+    may differ from NumPy's.
     """
     problem = mismatch(got, wanted)
-    # The default dtypes of libraries differ.
-    is_default = {got.dtype.kind, wanted.dtype.kind} <= {"i", "u"}
-    if got.dtype.kind == wanted.dtype.kind and got.dtype.kind in "fc":
-        is_default = got.real.dtype == default and wanted.real.dtype == np.float64
-        eps = max(eps, float(np.finfo(got.dtype).eps))
-    if problem and not (is_default and got.shape == wanted.shape):
+    is_free = got.real.dtype in chosen and got.dtype.kind == wanted.dtype.kind
+    if problem and not (is_free and got.shape == wanted.shape):
         return f"it {problem}", 0.0
     if wanted.dtype.kind not in "fc":
         is_equal = np.array_equal(got, wanted)
         return "" if is_equal else "integers or booleans differ", 0.0
-    eps = max(eps, float(np.finfo(wanted.dtype).eps))
+    eps = max(eps, *(float(np.finfo(x.dtype).eps) for x in (got, wanted)))
     size = np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))
     bound = Bound(np.where(size == 0, 1, size), 0.0, 0)
     deviations = Reference(wanted, bound, eps).deviations(got)

@@ -102,13 +102,20 @@ class Run:
     """The time of the traced run."""
     exception: BaseException | None = None
     """The exception of `error`."""
+    program: str = ""
+    """The program's name, where a report has several programs."""
     reproducer: str = ""
     """The command that runs the reproducer, or why there is none."""
 
     @property
+    def title(self) -> str:
+        """The program, where it has a name, and the library."""
+        return f"{self.program} on {self.library}" if self.program else self.library
+
+    @property
     def verdict(self) -> str:
         """One line: the cause of a deviation, else the error, else agreement."""
-        start = f"{self.library}:"
+        start = f"{self.title}:"
         if self.deviations:
             return f"{start} deviates: {self.deviations[0]}"
         if self.error:
@@ -132,6 +139,7 @@ class Run:
             kind: [record.to_dict() for record in self.findings(kind)] for kind in WORDS
         }
         return {
+            "program": self.program,
             "library": self.library,
             "verdict": self.verdict,
             "operations": self.operations,

@@ -1,15 +1,18 @@
 """Write a script that shows a deviation with only NumPy and the library."""
 
-import io
+import itertools
 import re
+import shlex
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
 from array_lockstep.bounds import Unjudged
-from array_lockstep.errors import escaped
+from array_lockstep.errors import escaped, one_line
 from array_lockstep.judge import numpy_result, reference_of
 from array_lockstep.libraries import Library
 from array_lockstep.operations import Operation
@@ -41,9 +44,9 @@ TO_NUMPY = (
 def write_reproducer(library: Library, operation: Operation, folder: Path) -> str:
     """Write a script for an operation that deviates or raised.
 
-    `reproduce.py` and `inputs.npz` are written to a new folder in `folder`. The script
-    uses the device of the library. If it is started in the current folder, it finds the
-    modules there.
+    `reproduce.py` and `inputs.npz` are written to a new folder in `folder`, whole or
+    not at all. The script uses the device of the library. If it is started in the
+    current folder, it finds the modules there.
 
     Return the command that runs it, or why no script is possible.
     """
@@ -62,14 +65,28 @@ def write_reproducer(library: Library, operation: Operation, folder: Path) -> st
         text, inputs = _make(library, operation, expected, imports)
     except Unjudged:
         return "none, because its elements have no bounds of their own"
-    folder /= re.sub(r"\W+", "-", f"{library.name}-{operation.name}")
+    name = re.sub(r"\W+", "-", f"{library.name}-{operation.name}")
+    try:
+        made = _write(folder, name, text, inputs)
+    except OSError as error:
+        return f"none, because it cannot be written: {one_line(error)}"
+    return f"python {shlex.quote(str(made / 'reproduce.py'))}"
+
+
+def _write(folder: Path, name: str, text: str, inputs: dict[str, np.ndarray]) -> Path:
+    """Write the files to a folder of this name, or with the first number not taken."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = io.BytesIO()
-    np.savez(file, **inputs)  # type: ignore[arg-type]
-    (folder / "inputs.npz").write_bytes(file.getvalue())
-    script = folder / "reproduce.py"
-    script.write_bytes(text.encode(errors="backslashreplace"))
-    return f"python {script}"
+    hidden = Path(tempfile.mkdtemp(prefix=".", dir=folder))
+    try:
+        np.savez(hidden / "inputs.npz", **inputs)  # type: ignore[arg-type]
+        script = text.encode(errors="backslashreplace")
+        (hidden / "reproduce.py").write_bytes(script)
+        hidden.chmod(0o755)
+        names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
+        made = next(folder / each for each in names if not (folder / each).exists())
+        return hidden.rename(made)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _make(

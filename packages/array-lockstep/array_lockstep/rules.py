@@ -5,6 +5,9 @@ One ulp is two roundings at most:
 - **sum, mean, matmul** and similar functions of n terms: n + 1 roundings of the same
   operation on absolute values.
 - **prod, cumulative_prod**: gamma_n relative to the result (Higham 2002, Lemma 3.1).
+  In any order, a partial product is at most the product g of max(abs(x), 1). So what
+  underflows is multiplied by at most g. Where g is beyond the range, a partial product
+  may be infinite in one order and not in another, and nothing is judged.
 - **vector_norm, matrix_norm**: all terms are positive. So the bound is n roundings
   relative to the result, and for the Euclidean norm a square root more. Of the other
   orders, only 1, inf, -inf, 0 of vectors and -1 of matrices are judged.
@@ -149,8 +152,16 @@ def _of_tensordot(operation: Widened) -> int:
     return math.isqrt(x.size * y.size // max(1, operation.value.size))
 
 
-def _relative(operation: Widened, roundings: float, terms: float = 1) -> Bound:
+def _relative(operation: Widened, roundings: float, terms: Any = 1) -> Bound:
     return Bound(np.abs(operation.value), operation.roundings(roundings), terms)
+
+
+def _of_product(operation: Widened, terms: int) -> Bound:
+    size = np.maximum(np.abs(operation.args[0]), 1)
+    grown = operation.function(size, **operation.kwargs)
+    if np.any(grown > 1 / operation.tiny):  # a quarter of the largest number
+        raise Unjudged("a product of some of the numbers is beyond the range")
+    return _relative(operation, terms, terms * grown)
 
 
 def _in_norm(operation: Widened, bound: float, axes: tuple[int, ...]) -> Bound:
@@ -407,8 +418,8 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("fft.hfft", "fft.ihfft"), _of_one_axis),
     **dict.fromkeys(("fft.fftn", "fft.ifftn", "fft.rfftn", "fft.irfftn"), _of_axes),
     "abs": _of_modulus,
-    "prod": lambda operation: _relative(operation, operation.terms()),
-    "cumulative_prod": lambda operation: _relative(operation, _along_axis(operation)),
+    "prod": lambda operation: _of_product(operation, operation.terms()),
+    "cumulative_prod": lambda operation: _of_product(operation, _along_axis(operation)),
     "outer": lambda operation: _relative(operation, 1),
     "fft.fftfreq": lambda operation: _relative(operation, 2 + 2 * ULPS["divide"]),
     "fft.rfftfreq": lambda operation: _relative(operation, 2 + 2 * ULPS["divide"]),

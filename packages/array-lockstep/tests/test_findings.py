@@ -102,6 +102,22 @@ def test_default_dtypes_of_floats_do_not_differ():
     assert found.place.text == "def narrow(x: Any) -> Any:"
 
 
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("library", ["torch", "numpy"])
+@pytest.mark.parametrize(
+    ("of_torch", "of_others"),
+    [("float32", "float64"), ("float64", "float32"), ("int32", "int64")],
+)
+def test_dtypes_that_the_program_chooses_differ(of_torch, of_others, library):
+    def program(x: Any) -> Any:
+        xp = array_namespace(x)
+        dtype = of_torch if "torch" in xp.__name__ else of_others
+        return xp.astype(x, getattr(xp, dtype))
+
+    found = lockstep(program, (HOST.astype("float32"),), library=library).differs
+    assert bool(found) == (library == "torch")
+
+
 @each_library
 def test_conversions_that_the_program_asks_for_are_no_upcasts(library):
     def program(x: Any) -> Any:
@@ -281,6 +297,9 @@ def waits(x):
 
 def program():
     return waits, (np.ones(3),)
+
+def other():
+    return np.negative, (np.ones(3),)
 """
 
 
@@ -312,6 +331,16 @@ def test_the_command_prints_json(command_in, capsys):
     assert command_in("", "--format", "json") == 0
     (sync,) = json.loads(capsys.readouterr().out)["syncs"]
     assert (sync["file"], sync["line"]) == ("own_program.py", 5)
+
+
+def test_the_command_names_the_program_of_each_line(command_in, capsys):
+    assert command_in("", "--format", "text") == 0
+    assert capsys.readouterr().out.startswith("numpy ")
+    names = ["own_program:program", "own_program:other"]
+    command.main([*names, "--format", "json", "--backends", "numpy"])
+    runs = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [run["program"] for run in runs] == names
+    assert [run["verdict"].partition(" ")[0] for run in runs] == names
 
 
 def test_the_command_checks_expected_findings(command_in, capsys):

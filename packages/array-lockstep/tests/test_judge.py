@@ -510,3 +510,43 @@ def test_numpy_computes_a_right_result_once():
     operation = Operation("sum", function, (TIES,), {}, np.asarray(4.0))
     assert judge(operation) == Verdict()
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("name", ["prod", "cumulative_prod"])
+@pytest.mark.parametrize(
+    ("values", "last"),
+    [
+        ([1e200, 1e-200, 1e200, 1e-200], nan),  # inf times 0, in pairs
+        ([1e200, 1e-200, 1e200, 1e-200], inf),
+        ([1e-200, 1e200, 1e200, 1e-200], 0.0),
+        ([1e-300, 1e300, 1e300, 0.0], nan),
+    ],
+)
+@np.errstate(all="ignore")
+def test_a_product_beyond_the_range_in_another_order_is_not_judged(name, values, last):
+    result = np.asarray(last)
+    if name == "cumulative_prod":
+        result = np.cumprod(values)
+        result[-1] = last
+    assert verdict_of(name, result, np.array(values)).unjudged
+
+
+@pytest.mark.parametrize(
+    ("values", "result"),
+    [
+        ([1e-200, 1e-200, 0.5], 1e-300),
+        ([1e100, 1e100, 1e-100], 1e100 * (1 + 1e-14)),
+        ([1e100, 0.0, 2.0], nan),
+    ],
+)
+@np.errstate(all="ignore")
+def test_a_product_with_one_result_in_any_order_is_judged(values, result):
+    assert verdict_of("prod", np.asarray(result), np.array(values)).deviates
+
+
+@np.errstate(all="ignore")
+def test_what_underflows_in_a_product_may_grow():
+    x = np.array([1e-300, 1e-20, 1e100])  # 1e-320 has three digits
+    in_order = np.asarray(x[0] * x[1] * x[2])
+    assert in_order != x[0] * (x[1] * x[2])
+    assert not verdict_of("prod", in_order, x[::-1]).deviates

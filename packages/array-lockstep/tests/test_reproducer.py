@@ -11,7 +11,7 @@ import pytest
 from array_api_compat import array_namespace
 from own_namespaces import NAMESPACE
 
-from array_lockstep import lockstep
+from array_lockstep import LockstepError, lockstep
 from array_lockstep.bounds import Verdict
 from array_lockstep.libraries import open_library
 from array_lockstep.operations import Operation
@@ -56,6 +56,26 @@ def test_a_deviation_has_a_reproducer(tmp_path):
     repaired = text.replace("import wrong as xp", "import right as xp")
     script.write_text(repaired, "utf-8")
     assert shown(command, tmp_path)[1] == ""
+
+
+def test_an_earlier_reproducer_stays(tmp_path):
+    first, second = found("tanh"), found("tanh")
+    assert first != second
+    assert [shown(each, tmp_path)[1] for each in (first, second)] == ["DEVIATES"] * 2
+
+
+def test_a_reproducer_is_whole_or_not_written(monkeypatch, tmp_path):
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("no space\nleft")
+
+    monkeypatch.setattr(np, "savez", full)
+    said = found("tanh")
+    assert said.startswith("none, because")
+    assert len(said.splitlines()) == 1
+    assert list(Path("made").iterdir()) == []
+    Path("file").touch()
+    with pytest.raises(LockstepError):
+        lockstep(np.sin, (np.ones(3),), library="numpy", reproducers="file")
 
 
 def test_an_operation_that_raises_has_a_reproducer_too(tmp_path):

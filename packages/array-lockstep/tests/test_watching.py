@@ -31,6 +31,20 @@ def test_code_with_arrays_of_its_own_is_watched(library):
     assert seen.run.operations > 5
 
 
+@pytest.mark.needs("torch", "array_api_strict")
+def test_two_libraries_in_one_thread_have_findings_of_their_own():
+    with watch("torch") as one, watch("array-api-strict") as two:
+        x, y = one.xp.asarray([1.0, 4.0]), two.xp.asarray([1.0, 4.0])
+        assert array_namespace(x) == one.xp
+        assert array_namespace(y) == two.xp
+        standardise(x)
+        bool(standardise(standardise(y))[0] < 0)
+    assert one.run.operations == 5  # asarray, mean, -, std, /
+    assert two.run.operations == 11
+    assert one.run.syncs == []
+    assert [each.name for each in two.run.syncs] == ["bool"]
+
+
 def waits(then=lambda: None):
     with assert_watched("numpy") as seen:
         bool(seen.xp.asarray(1.0))
@@ -112,3 +126,32 @@ def test_findings_of_tests_are_asserted_and_allowed(run_tests, words):
     assert "nothing in syncs matches 'fit' any more" in shown
     assert run_tests(more, "-k", "clean", *words)[0] == 0, "no whole run"
     assert run_tests(more, "test_code.py", *words)[0] == 0
+
+
+LATE = """
+import pytest
+from code_under_test import root
+
+@pytest.fixture
+def xp(lockstep_xp):
+    return lockstep_xp("numpy")
+
+@pytest.fixture
+def used(xp):
+    yield xp.asarray([4.0])
+    root(xp.asarray([4.0]))
+
+def test_root(used):
+    pass
+
+def test_that_fails(used):
+    assert False
+"""
+
+
+def test_findings_of_fixtures_at_their_end_are_asserted(run_tests, pytester):
+    pytester.makepyfile(test_code=LATE)
+    code, shown, outcomes = run_tests("")
+    assert (code, outcomes) == (1, {"passed": 1, "failed": 1, "errors": 1})
+    assert ": wait for a value: bool(array); at code_under_test.py:5" in shown
+    assert run_tests(ALLOWED, "-k", "root")[::2] == (0, {"passed": 1, "deselected": 1})
