@@ -57,7 +57,7 @@ docs: $(VENV)/docs
 notebooks: $(VENV)/test
 	$(BIN)/python tests/tools/notebooks.py $(ARGS)
 
-# Tests the core with thousands of small faults, one at a time, to find faults that no test notices: docs/mutants.md.
+# Tests the core with thousands of small faults, one at a time, to find faults that no test notices: tests/mutants.md.
 # `make mutants ARGS="mlp_xp.core.plan.*"` tests some of them.
 mutants: $(VENV)/mutation
 	$(BIN)/python tests/tools/mutants.py $(ARGS)

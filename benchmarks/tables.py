@@ -52,7 +52,7 @@ from mlp_xp.show.plots import COLOURS, new_figure, save, tidy
 Frame = Any
 RECIPE = RECIPES["own"]
 TEST_SHARE, TRAINING_SHARE = 0.2, 0.8
-PAGE = Path("docs/own_data.md")
+PAGE = Path("docs/own_data_results.md")
 CLASSES, REGRESSION = "classes", "regression"
 
 

@@ -3,7 +3,7 @@
 MUTANTS is a pattern of mutmut's, as in `mlp_xp.core.plan.*`.
 
 `make mutants` runs all of them. This takes long, so it is not a pytest test. See
-docs/mutants.md.
+tests/mutants.md.
 """
 
 import os
