@@ -100,6 +100,8 @@ def has_picture(output: NotebookNode) -> bool:
         ("accuracy 0.9651", "accuracy 0.8651", False),
         ("accuracy 0.97", "recall 0.97", False),
         ("(3, 10)", "(3, 11)", False),
+        ("5e-10", "6e-10", True),
+        ("5e-10", "7e-10", False),
         ("7.4e-15", "7.4e-12", False),
         ("1.5", "1.5 2.5", False),
     ],

@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from unittest import mock
 
@@ -139,10 +140,7 @@ def _same_number(one: str, other: str) -> bool:
     if {".", "e"}.isdisjoint(one + other):
         return one == other
     # One unit of the last shown digit, or a share.
-    unit = 0.0
-    if "e" not in one + other:
-        decimals = min(len(text.partition(".")[2]) for text in (one, other))
-        unit = 10.0**-decimals
+    unit = max(10.0 ** Decimal(text).as_tuple().exponent for text in (one, other))
     return math.isclose(
         float(one), float(other), rel_tol=TOLERANCE, abs_tol=1.01 * unit
     )
